@@ -56,7 +56,7 @@ func newTestStore(t testing.TB) *testStore {
 	}
 	_, s.direct = t.(*testing.B)
 	s.outcomes.L = &s.mu
-	s.apply(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
+	s.apply(&command.OpenSlots{Epoch: 1, Slots: []command.SlotRange{{Last: command.Slots - 1}}})
 	s.teller.Go(s.tell)
 	t.Cleanup(func() {
 		s.mu.Lock()

@@ -133,7 +133,7 @@ func (b *budget) refresh() {
 			b.retentions = append(b.retentions, before[i])
 			continue
 		}
-		b.retentions = append(b.retentions, &retention{shard: sh, memory: b.store.cfg.memoryOf(sh.local), expiry: replica.NewExpiry(sh.first, sh.last)})
+		b.retentions = append(b.retentions, &retention{shard: sh, memory: b.store.cfg.memoryOf(sh.local)})
 	}
 }
 
@@ -351,8 +351,10 @@ func (c *retention) expire() {
 	if !c.expires.CompareAndSwap(false, true) {
 		return
 	}
+	var purge *command.PurgeExpired
+	c.memory.Inspect(func(st *shard.State, _ int64) { purge = c.expiry.Next(st) })
 	done := func(command.Result, error) { c.expires.Store(false) }
-	if c.shard.replica.Enqueue(0, command.AppendCommand(nil, c.expiry.Next()), replica.Waiter{Done: done}) != nil {
+	if purge == nil || c.shard.replica.Enqueue(0, command.AppendCommand(nil, purge), replica.Waiter{Done: done}) != nil {
 		c.expires.Store(false)
 	}
 }
@@ -380,7 +382,7 @@ func (b *budget) report(c *retention, raised bool, retention time.Duration, now 
 // raiseCutoff raises the cutoff of a shard and frees the messages that this evicts, in
 // commands of at most work each. It reports whether it has been through all slots.
 func (sh *localShard) raiseCutoff(cutoff int64, work *atomic.Uint32) bool {
-	for first := sh.first; first < command.Slots; {
+	for first := uint16(0); first < command.Slots; {
 		done := make(chan answer, 1)
 		encoded := command.AppendCommand(nil, &command.RaiseCutoff{Cutoff: cutoff, FirstSlot: first, MaxWork: work.Load()})
 		err := sh.replica.Enqueue(0, encoded, replica.Waiter{Done: func(r command.Result, err error) { done <- answer{result: r, err: err} }})

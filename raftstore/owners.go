@@ -58,19 +58,16 @@ func (o *owners) shard(id uint32) *shardRef {
 // the key of a group.
 func (o *owners) index(user command.UserID) int { return int(o.bySlot[command.SlotOf(string(user))]) }
 
-// span returns the lowest and the highest slot that a shard owns; ok is false if it
-// owns none.
-func (o *owners) span(id uint32) (first, last uint16, ok bool) {
+// slots returns the slots that a shard owns, as the command that opens them in a new
+// shard.
+func (o *owners) slots(id uint32) (open command.OpenSlots) {
 	for _, r := range o.ranges {
-		if r.Shard != id {
-			continue
+		if r.Shard == id {
+			open.Epoch = max(open.Epoch, r.Epoch)
+			open.Slots = append(open.Slots, command.SlotRange{First: r.First, Last: r.Last})
 		}
-		if !ok {
-			first, ok = r.First, true
-		}
-		last = r.Last
 	}
-	return first, last, ok
+	return open
 }
 
 // shards returns all shards there are, ascending by id.

@@ -87,8 +87,7 @@ func (s *Store) openReplica(sh *shardRef, of *placement.Shard, r *placement.Repl
 	} else if err != nil {
 		return nil, err
 	}
-	first, last, _ := s.owners.Load().span(sh.id)
-	here := newLocalShard(sh, first, last, of, r)
+	here := newLocalShard(sh, of, r)
 	ctx, stop := context.WithCancel(s.shardsCtx)
 	here.stop = stop
 	sh.replicated.Store(here)

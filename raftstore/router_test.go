@@ -104,7 +104,7 @@ func TestMovedCommandIsRetried(t *testing.T) {
 		return len(s.deferred.waiting) > 0
 	})
 	propose(t, s, 0, &command.RemoveSlot{Slot: slot})
-	propose(t, s, 0, &command.OpenSlots{FirstSlot: slot, LastSlot: slot})
+	propose(t, s, 0, &command.OpenSlots{Epoch: 2, Slots: []command.SlotRange{{First: slot, Last: slot}}})
 	if o := <-answers; o.err != nil || o.result.Seq != 1 {
 		t.Errorf("answer %+v, want seq 1", o)
 	}

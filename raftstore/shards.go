@@ -65,7 +65,6 @@ func (sh *shardRef) leading() *leader {
 // A localShard is a replica on this node, and what belongs to it beside the state.
 type localShard struct {
 	*shardRef
-	first, last uint16 // slots, inclusive
 	replicaID   string
 	replication Replication // zero without a cluster
 	stop        func()      // ends the replica; nil without a cluster
@@ -82,12 +81,12 @@ type localShard struct {
 }
 
 // newLocalShard returns the replica r of a shard, with what the map says of that shard.
-func newLocalShard(ref *shardRef, first, last uint16, of *placement.Shard, r *placement.Replica) *localShard {
+func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *localShard {
 	s, id := ref.store, ref.id
 	cfg := &s.cfg
-	sh := &localShard{shardRef: ref, first: first, last: last, replicaID: r.ID}
+	sh := &localShard{shardRef: ref, replicaID: r.ID}
 	c := replica.Config{
-		Shard: id, First: first, Last: last,
+		Shard: id, Slots: s.owners.Load().slots(id),
 		Dir: s.replicaDir(id, r.ID), ID: r.ID, RaftLog: cfg.RaftLog,
 		Configuration: func() command.Configure { return s.owners.Load().conf },
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,

@@ -314,8 +314,7 @@ func (s *Store) openSolo(conf configuration) error {
 	m := placement.Solo(node, conf.Epoch, placement.Config{Version: conf.Version, Limits: conf.Limits, HookBytes: conf.HookBytes}, cfg.Shards)
 	s.setMap(m)
 	for i, sh := range s.shards() {
-		first, last, _ := s.owners.Load().span(sh.id)
-		here := newLocalShard(sh, first, last, &m.Shards[i], &placement.Replica{ID: cfg.Node})
+		here := newLocalShard(sh, &m.Shards[i], &placement.Replica{ID: cfg.Node})
 		sh.replicated.Store(here)
 		s.replicas = append(s.replicas, here)
 		s.shardRuns.Go(func() { here.local.Run(s.shardsCtx) })

@@ -117,8 +117,10 @@ func checksums(s *Store, id int) map[uint16]uint64 {
 	sh := s.shards()[id].here()
 	sums := make(map[uint16]uint64)
 	sh.local.Inspect(func(st *shard.State, _ int64) {
-		for slot := sh.first; slot <= sh.last; slot++ {
-			sums[slot] = st.Checksum(slot)
+		for slot := range uint16(command.Slots) {
+			if st.Owns(slot) {
+				sums[slot] = st.Checksum(slot)
+			}
 		}
 	})
 	return sums

@@ -21,7 +21,7 @@ func TestEveryQueryIsAnswered(t *testing.T) {
 			if moved := isRefused && refused.Code == command.CodeMoved; moved != (q.Slot() >= 0) {
 				t.Errorf("slot %d that is not here: %v", q.Slot(), err)
 			}
-			open := command.AppendCommand(command.AppendBatchHeader(nil, 1), &command.OpenSlots{LastSlot: command.Slots - 1})
+			open := command.AppendCommand(command.AppendBatchHeader(nil, 1), &command.OpenSlots{Epoch: 1, Slots: []command.SlotRange{{Last: command.Slots - 1}}})
 			s.Apply(open, new(shard.Outcome))
 			err = s.Answer(q, 1)
 			if refused, isRefused := errors.AsType[*command.RefusedError](err); err != nil && (!isRefused || refused.Code != command.CodeNotFound) {

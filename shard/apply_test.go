@@ -20,9 +20,14 @@ type bench struct {
 
 func newBench(t testing.TB, limits command.Limits) *bench {
 	b := &bench{t: t, s: NewState(1), now: 1_000_000}
-	b.do(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
+	b.do(openAll())
 	b.do(&command.Configure{Version: 1, Limits: limits.WithDefaults()})
 	return b
+}
+
+// openAll gives a new shard all slots.
+func openAll() *command.OpenSlots {
+	return &command.OpenSlots{Epoch: 1, Slots: []command.SlotRange{{Last: command.Slots - 1}}}
 }
 
 // do applies one command. The result is a copy.

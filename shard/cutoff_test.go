@@ -159,7 +159,7 @@ func raiseCutoffState(users, messages int) *State {
 	s := NewState(1)
 	var out Outcome
 	at := int64(1_700_000_000_000)
-	batch := command.AppendCommand(command.AppendBatchHeader(nil, at), &command.OpenSlots{LastSlot: command.Slots - 1})
+	batch := command.AppendCommand(command.AppendBatchHeader(nil, at), openAll())
 	s.Apply(command.AppendCommand(batch, &command.Configure{Version: 1, Limits: command.Limits{UserBytes: -1, OfflineMaxBytes: -1, OfflineMaxMessages: -1}}), &out)
 	body := make([]byte, 128)
 	for n := range messages {

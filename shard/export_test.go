@@ -58,6 +58,13 @@ func Receipted(s *State, name, peer command.UserID) uint64 {
 	return 0
 }
 
+// AwaitsCutoff reports whether the next command for a user may evict what is below the
+// cutoff.
+func AwaitsCutoff(s *State, name command.UserID) bool {
+	u := s.lookup(name)
+	return u != nil && s.cutoffReaches(u)
+}
+
 // HoldsBelowCutoff reports whether a user's logs hold anything below the cutoff.
 func HoldsBelowCutoff(s *State, name command.UserID) bool {
 	u := s.lookup(name)

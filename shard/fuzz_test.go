@@ -23,8 +23,9 @@ const storyTime = 1_700_000_000_000
 // story is a batch of each kind of command, for states and inputs that fuzzing
 // begins with. alice, bob and the groups share the shard, zoe's slot is elsewhere.
 func story() [][]byte {
-	open := func(name string) *command.OpenSlots {
-		return &command.OpenSlots{FirstSlot: command.SlotOf(name), LastSlot: command.SlotOf(name)}
+	open := &command.OpenSlots{Epoch: 1}
+	for _, name := range []string{"alice", "bob", "dave", "group team", "group live", "group old", "carol"} {
+		open.Slots = append(open.Slots, command.SlotRange{First: command.SlotOf(name), Last: command.SlotOf(name)})
 	}
 	send := func(from, to command.UserID, cid string, ttl uint32) *command.Send {
 		return &command.Send{User: from, To: to, ID: command.MsgID{1}, CID: cid, Body: []byte{0xa1, 'x'}, TTL: ttl, Mentions: []string{"bob"}}
@@ -36,7 +37,7 @@ func story() [][]byte {
 		}}
 	}
 	batches := [][]command.Command{
-		{open("alice"), open("bob"), open("dave"), open("group team"), open("group live"), open("group old"), open("carol"), &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.RemoveSlot{Slot: command.SlotOf("carol")}},
+		{open, &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.RemoveSlot{Slot: command.SlotOf("carol"), Epoch: 2}},
 		{&command.Configure{Version: 1, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
 		{&command.Configure{Version: 2, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}, HookBytes: 100}},
 		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasCursor: true, Cursor: "?"}},

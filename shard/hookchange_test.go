@@ -26,7 +26,7 @@ func TestChangesThatNobodyWantsCostNothing(t *testing.T) {
 			}
 		}
 	}
-	apply(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1, GroupBurst: -1, NewConversations: -1}}, &command.OpenSlots{LastSlot: command.Slots - 1},
+	apply(&command.Configure{Version: 1, Limits: command.Limits{GroupRate: -1, GroupBurst: -1, NewConversations: -1}}, openAll(),
 		&command.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: command.GroupPrivate.Settings(), Members: []command.UserID{"bob"}})
 	for n := range messages {
 		cid := fmt.Sprint(n)

@@ -20,7 +20,7 @@ func TestKeepDropsTheOldest(t *testing.T) {
 				s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, now), cmd), &out)
 				return out.Results[0]
 			}
-			apply(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
+			apply(openAll())
 			for i := range users {
 				from := command.UserID(fmt.Sprint("user", i))
 				apply(&command.Send{User: from, To: "bob", CID: "c", Body: []byte{0xc0}})

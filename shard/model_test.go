@@ -58,6 +58,7 @@ type modelShard struct {
 	cutoff    int64
 	version   uint64 // of the configuration
 	limits    command.Limits
+	mapEpoch  uint64
 	slots     [command.Slots]slotState
 	hooks     modelHooks
 	sweepFrom uint16 // where the last RaiseCutoff ended

@@ -40,7 +40,7 @@ func TestLoginInstead(t *testing.T) {
 			}
 			limits := command.Limits{}.WithDefaults()
 			limits.MaxDevices = 3
-			apply(&command.OpenSlots{FirstSlot: 0, LastSlot: command.Slots - 1})
+			apply(openAll())
 			apply(&command.Configure{Version: 1, Limits: limits})
 			apply(login("older", "mac", command.PolicyMulti))
 			first := apply(login("phone", "ios", c.policy)).Session

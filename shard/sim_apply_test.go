@@ -27,12 +27,20 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 	case *command.Checksum:
 		return command.Result{}
 	case *command.OpenSlots:
-		if c.FirstSlot > c.LastSlot {
-			return refused(command.CodeBadRequest)
+		for _, r := range c.Slots {
+			if r.First > r.Last {
+				return refused(command.CodeBadRequest)
+			}
 		}
-		for slot := int(c.FirstSlot); slot <= int(c.LastSlot); slot++ {
-			if sh.slots[slot] == slotAbsent {
-				sh.slots[slot] = slotOwned
+		if c.Epoch <= sh.mapEpoch {
+			return command.Result{}
+		}
+		sh.mapEpoch = c.Epoch
+		for _, r := range c.Slots {
+			for slot := int(r.First); slot <= int(r.Last); slot++ {
+				if sh.slots[slot] == slotAbsent {
+					sh.slots[slot] = slotOwned
+				}
 			}
 		}
 		return command.Result{}
@@ -55,6 +63,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		if sh.slots[c.Slot] == slotOwned {
 			return command.Result{Code: command.CodeConflict}
 		}
+		sh.mapEpoch = max(sh.mapEpoch, c.Epoch)
 		sh.slots[c.Slot] = slotAbsent
 		return command.Result{}
 	case *command.ImportSlot:
@@ -62,6 +71,7 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 			return command.Result{Code: command.CodeConflict}
 		}
 		sh.slots[c.Slot] = slotOwned
+		sh.mapEpoch = max(sh.mapEpoch, c.Epoch)
 		sh.now = max(sh.now, slotTime(c.Data))
 		for _, u := range m.inSlot(c.Slot) {
 			u.cut(sh)

@@ -14,6 +14,16 @@ type slotMove struct {
 	phase    int
 	busy     bool // a command of it is pending
 	data     []byte
+	epoch    uint64 // of the map in which the slot has moved
+}
+
+// openAgain repeats what opened the slots of a shard, as a leader does that knows nothing
+// of any move.
+func (w *world) openAgain() {
+	sh := pick(w, w.shards)
+	open := w.firstSlots(sh.index)
+	open.Epoch += w.rng.Uint64N(w.model.shards[sh.index].mapEpoch)
+	w.order(sh.index, open, nil)
 }
 
 // startMove begins to move a user's or a group's slot elsewhere.
@@ -56,9 +66,11 @@ func (w *world) goOnMoving(m *slotMove) {
 			w.failf("AppendSlot(%d) differs between replicas: %v", m.slot, err)
 		}
 		m.data = data
+		w.mapEpoch++
+		m.epoch = w.mapEpoch
 		next(nil)
 	case 2:
-		w.order(m.to, &command.ImportSlot{Slot: m.slot, Data: m.data}, func(r *command.Result) {
+		w.order(m.to, &command.ImportSlot{Slot: m.slot, Epoch: m.epoch, Data: m.data}, func(r *command.Result) {
 			got, want := w.shards[m.to].leader.Checksum(m.slot), source.leader.Checksum(m.slot)
 			if got != want && again == 1 {
 				w.failf("Checksum(%d) after the move = %x, want %x", m.slot, got, want)
@@ -67,14 +79,14 @@ func (w *world) goOnMoving(m *slotMove) {
 			next(r)
 		})
 		if again > 1 {
-			w.order(m.to, &command.ImportSlot{Slot: m.slot, Data: m.data}, nil)
+			w.order(m.to, &command.ImportSlot{Slot: m.slot, Epoch: m.epoch, Data: m.data}, nil)
 		}
 		w.flush(w.shards[m.to]) // so that the checksums are of one moment
 	case 3:
 		for range again - 1 {
-			w.order(m.from, &command.RemoveSlot{Slot: m.slot}, nil)
+			w.order(m.from, &command.RemoveSlot{Slot: m.slot, Epoch: m.epoch}, nil)
 		}
-		w.order(m.from, &command.RemoveSlot{Slot: m.slot}, next)
+		w.order(m.from, &command.RemoveSlot{Slot: m.slot, Epoch: m.epoch}, next)
 	default:
 		w.moves = slices.DeleteFunc(w.moves, func(o *slotMove) bool { return o == m })
 	}

@@ -109,8 +109,41 @@ func (w *world) compareReplicas(sh *simShard, state *shard.State) {
 	if got, want := state.ConfigVersion(), w.model.shards[sh.index].version; got != want {
 		w.failf("ConfigVersion() = %d on a replica of shard %d, want %d", got, sh.index, want)
 	}
+	if got, want := state.MapEpoch(), w.model.shards[sh.index].mapEpoch; got != want {
+		w.failf("MapEpoch() = %d on a replica of shard %d, want %d", got, sh.index, want)
+	}
+	w.checkServed(sh, state)
 	if state.Limits() != sh.leader.Limits() {
 		w.failf("Limits() = %+v on a replica of shard %d, want %+v", state.Limits(), sh.index, sh.leader.Limits())
+	}
+}
+
+// checkServed walks the slots that a state serves.
+func (w *world) checkServed(sh *simShard, state *shard.State) {
+	served := 0
+	some := 1 + w.rng.IntN(20)
+	for from := 0; ; {
+		r, ok := state.NextSlots(from, some)
+		if !ok {
+			break
+		}
+		if int(r.First) < from || !state.Owns(r.First) || !state.Owns(r.Last) {
+			w.failf("NextSlots(%d, %d) = %v in shard %d", from, some, r, sh.index)
+		}
+		n := 0
+		for slot := from; slot <= int(r.Last); slot++ {
+			if w.model.shards[sh.index].slots[slot] == slotOwned {
+				n++
+			}
+		}
+		if n > some {
+			w.failf("NextSlots(%d, %d) = %v in shard %d, which are %d", from, some, r, sh.index, n)
+		}
+		served += n
+		from = int(r.Last) + 1
+	}
+	if served != state.Served() {
+		w.failf("NextSlots finds %d slots in shard %d, Served() = %d", served, sh.index, state.Served())
 	}
 }
 

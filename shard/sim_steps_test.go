@@ -39,6 +39,7 @@ var deeds = []deed{
 	{2, (*world).configure},
 	{4, (*world).startMove},
 	{30, (*world).move},
+	{4, (*world).openAgain},
 	{20, (*world).snapshot},
 	{6, (*world).checksum},
 	{12, (*world).jump},
@@ -383,7 +384,7 @@ func (w *world) badCommand() {
 	user := w.anyUser()
 	sh := w.shardOf(user)
 	w.flush(sh)
-	if w.moving(user) || shard.HoldsBelowCutoff(sh.leader, user) {
+	if w.moving(user) || shard.AwaitsCutoff(sh.leader, user) {
 		return
 	}
 	before := sh.leader.Checksum(command.SlotOf(string(user)))
@@ -402,7 +403,7 @@ func (w *world) badCommand() {
 		&command.Deliver{Letter: command.Letter{From: user, To: user, Number: 1, Kind: command.LetterBlock}},
 		&command.Deliver{Letter: command.Letter{From: "nobody", To: user, Number: 7, Kind: command.LetterBlock}},
 		&command.TrimOutbox{From: user, To: "nobody", UpTo: 7},
-		&command.OpenSlots{FirstSlot: 7, LastSlot: 6},
+		&command.OpenSlots{Epoch: 1 << 40, Slots: []command.SlotRange{{First: 7, Last: 6}}},
 		&command.RemoveSlot{Slot: command.SlotOf(string(user))}, // it is not frozen
 		&command.FreezeSlot{Slot: command.SlotOf("nobody")},     // it is not here
 		&command.Logout{User: user, Session: 1 << 40},

@@ -27,6 +27,7 @@ type world struct {
 	users    []command.UserID
 	groups   []command.GroupID
 	owner    map[uint16]int // shard of each user's and group's slot
+	mapEpoch uint64         // of the slots' map
 	moves    []*slotMove
 	mail     [][]byte // encoded letters on their way
 	trims    []command.TrimOutbox
@@ -128,7 +129,7 @@ func (w *world) failf(format string, args ...any) {
 func newWorld(seed uint64) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), hookRng: rand.New(rand.NewPCG(seed, 0x400c)), model: newModel(simShards),
-		owner: map[uint16]int{}, acked: map[[2]command.UserID]int{}, imported: map[[2]command.UserID]int{}, clock: 1_700_000_000_000,
+		owner: map[uint16]int{}, acked: map[[2]command.UserID]int{}, imported: map[[2]command.UserID]int{}, mapEpoch: 1, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
 	switch w.rng.IntN(20) {
@@ -173,16 +174,23 @@ func newWorld(seed uint64) *world {
 // openSlots returns a shard its share of the slots: all, or, since walks over
 // thousands of empty slots take most of the time of a run, those that are used.
 func (w *world) openSlots(index int) {
+	w.order(index, w.firstSlots(index), nil)
+}
+
+// firstSlots opens what a shard begins with.
+func (w *world) firstSlots(index int) *command.OpenSlots {
+	open := &command.OpenSlots{Epoch: 1}
 	if w.seed%16 == 0 {
 		first := func(i int) int { return (i*command.Slots + simShards - 1) / simShards }
-		w.order(index, &command.OpenSlots{FirstSlot: uint16(first(index)), LastSlot: uint16(first(index+1) - 1)}, nil)
-		return
+		open.Slots = []command.SlotRange{{First: uint16(first(index)), Last: uint16(first(index+1) - 1)}}
+		return open
 	}
 	for _, user := range slices.Concat(w.keys(), strangers, ghosts) {
 		if slot := command.SlotOf(string(user)); firstOwner(slot) == index {
-			w.order(index, &command.OpenSlots{FirstSlot: slot, LastSlot: slot}, nil)
+			open.Slots = append(open.Slots, command.SlotRange{First: slot, Last: slot})
 		}
 	}
+	return open
 }
 
 // randomLimits are small, so that all of them are reached. Times are the same

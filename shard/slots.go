@@ -134,13 +134,22 @@ func (s *State) freeUser(number uint32) {
 }
 
 func (s *State) applyOpenSlots(c *command.OpenSlots, r *command.Result) {
-	if c.FirstSlot > c.LastSlot {
-		*r = command.Result{Code: command.CodeBadRequest, Detail: "slots: first must not be above last"}
+	for _, span := range c.Slots {
+		if span.First > span.Last {
+			*r = command.Result{Code: command.CodeBadRequest, Detail: "slots: first must not be above last"}
+			return
+		}
+	}
+	if c.Epoch <= s.mapEpoch {
 		return
 	}
-	for id := int(c.FirstSlot); id <= int(c.LastSlot); id++ {
-		if s.slots[id] == nil {
-			s.slots[id] = &slot{}
+	s.mapEpoch = c.Epoch
+	for _, span := range c.Slots {
+		for id := int(span.First); id <= int(span.Last); id++ {
+			if s.slots[id] == nil {
+				s.slots[id] = &slot{}
+				s.served++
+			}
 		}
 	}
 }
@@ -169,6 +178,7 @@ func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
 		s.setFrozenHooks(sl, &hooks)
 	}
 	sl.frozen, sl.frozenAfter = true, s.snapshots
+	s.served--
 }
 
 func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
@@ -200,6 +210,8 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 	}
 	s.advanceTime(now)
 	s.slots[c.Slot] = sl
+	s.served++
+	s.mapEpoch = max(s.mapEpoch, c.Epoch)
 	if hooks := s.frozenHooks[sl]; hooks != nil {
 		delete(s.frozenHooks, sl)
 		for r := range hooks.recordsAfter(0) {
@@ -215,11 +227,12 @@ func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
 
 func (s *State) applyRemoveSlot(c *command.RemoveSlot, r *command.Result) {
 	sl := s.slots[c.Slot]
-	if sl == nil {
+	if sl != nil && !sl.frozen {
+		*r = command.Result{Code: command.CodeConflict, Detail: "slot: must be frozen before it is dropped"}
 		return
 	}
-	if !sl.frozen {
-		*r = command.Result{Code: command.CodeConflict, Detail: "slot: must be frozen before it is dropped"}
+	s.mapEpoch = max(s.mapEpoch, c.Epoch)
+	if sl == nil {
 		return
 	}
 	for number := range sl.users.all {

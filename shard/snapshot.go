@@ -20,7 +20,7 @@ import (
 // snapshotVersion is the version of a snapshot: a sequence of frames, each a uvarint
 // length and that many bytes. The first byte says what a frame holds:
 //
-//	header  "belfry", version, version of the configuration, epoch, time, cutoff, limits
+//	header  "belfry", version, version of the configuration, epoch, map epoch, time, cutoff, limits
 //	slot    number, frozen
 //	hook records  records of a queue for webhooks: of the frozen slot above or, after hooks, of the shard
 //	user …  the frames of a user of the slot above, in order of name
@@ -286,6 +286,7 @@ func appendFrame(b, frame []byte) []byte {
 func (s *State) headerFields(x *codec.Coder) {
 	codec.Uint(x, &s.version)
 	codec.Uint(x, &s.epoch)
+	codec.Uint(x, &s.mapEpoch)
 	codec.Int(x, &s.now)
 	codec.Int(x, &s.cutoff)
 	s.limits.Fields(x)
@@ -333,6 +334,9 @@ func (s *State) restore(fr *frameReader) error {
 			}
 			l.slot = &slot{frozen: x.Decoder.Bool()}
 			s.slots[number] = l.slot
+			if !l.slot.frozen {
+				s.served++
+			}
 		case kind == frameHooks && headed && !hooked:
 			hooked = true
 			l.finish()

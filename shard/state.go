@@ -18,7 +18,9 @@ type State struct {
 	epoch       uint64 // the store's epoch: a restore from a backup raises it, which makes all older cursors void
 	now         int64  // ms, the highest time of a batch applied so far
 	cutoff      int64  // ms; messages up to this time were evicted for want of memory, 0 = none were
+	mapEpoch    uint64 // of the newest map that has changed slots; 0 = none has
 	slots       [command.Slots]*slot
+	served      int             // number of slots that are not frozen
 	snapshot    *SnapshotWriter // the snapshot being written, nil if none is
 	snapshots   uint64          // number of snapshots begun so far
 	staleImages [][]*user       // users whose images are to be freed, by snapshot that was released early
@@ -102,6 +104,30 @@ func (s *State) Limits() command.Limits { return s.limits }
 
 // Owns reports whether the shard serves the slot.
 func (s *State) Owns(slot uint16) bool { return s.slots[slot] != nil && !s.slots[slot].frozen }
+
+// MapEpoch returns the epoch of the newest map that has changed which slots the shard
+// owns, 0 if it has not been given any yet.
+func (s *State) MapEpoch() uint64 { return s.mapEpoch }
+
+// Served returns the number of slots that the shard serves: that Owns is true for.
+func (s *State) Served() int { return s.served }
+
+// NextSlots returns the smallest range from the first slot on which the shard serves, at
+// or above from, that has n of such slots, or as many as there are. ok is false if there
+// is none.
+func (s *State) NextSlots(from, n int) (r command.SlotRange, ok bool) {
+	for id := from; id < command.Slots && n > 0; id++ {
+		if !s.Owns(uint16(id)) {
+			continue
+		}
+		if !ok {
+			r.First, ok = uint16(id), true
+		}
+		r.Last = uint16(id)
+		n--
+	}
+	return r, ok
+}
 
 // Size returns about how many bytes the state takes in memory. It does not count
 // sessions and unused room in heap objects. Arena pieces count with their rounded

@@ -24,11 +24,10 @@ const DefaultSegmentBytes = 8 << 20
 // A Config is the configuration of a Replica. Every field must be set whose comment
 // does not say what its zero value means.
 type Config struct {
-	Shard       uint32
-	First, Last uint16 // slots, inclusive
-	Dir         string // of this replica; it is made in a directory that exists
-	ID          string // of this replica in Raft: no other one of the shard has it, ever
-	RaftLog     string // LogWAL or LogBolt
+	Shard   uint32
+	Dir     string // of this replica; it is made in a directory that exists
+	ID      string // of this replica in Raft: no other one of the shard has it, ever
+	RaftLog string // LogWAL or LogBolt
 
 	// Transport opens what this replica talks to the others of its shard with, for one
 	// opening of the replica. The closer is closed before anything else of the
@@ -54,6 +53,10 @@ type Config struct {
 	// not block. A leader commits it if its version is above that of the state's: when it
 	// begins, and soon after there is a newer one.
 	Configuration func() command.Configure
+
+	// Slots opens those that the shard is made with. A leader commits it in a state to
+	// which no map has given slots; later maps change them by commands of their own.
+	Slots command.OpenSlots
 
 	QueueBytes    int   // bounds the commands that wait to be proposed
 	SnapshotBytes int64 // the least growth of the log between two snapshots

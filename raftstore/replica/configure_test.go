@@ -1,10 +1,6 @@
 package replica
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -12,7 +8,6 @@ import (
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/hashicorp/raft"
 )
 
 // configured returns the configuration of a replica's state, and the number of messages
@@ -33,72 +28,39 @@ func TestLeadersWithDifferingConfigurations(t *testing.T) {
 	older := func(version uint64) command.Configure {
 		return command.Configure{Version: version, Limits: command.Limits{UserBytes: 1, OfflineMaxMessages: 1, HistoryTTL: time.Millisecond}.WithDefaults(), Epoch: 40 + version}
 	}
-	known := []command.Configure{newest, older(2), older(3)}
-	confs := make([]atomic.Pointer[command.Configure], len(known))
-	var members []Member
-	transports := make([]*raft.InmemTransport, len(confs))
-	for i := range confs {
-		members = append(members, Member{ID: fmt.Sprint("replica", i)})
-		_, transports[i] = raft.NewInmemTransport(raft.ServerAddress(members[i].ID))
-	}
-	dir := t.TempDir()
-	replicas, stops := make([]*Replica, len(confs)), make([]func(), len(confs))
-	open := func(i int) {
-		for _, other := range transports {
-			transports[i].Connect(other.LocalAddr(), other)
-		}
-		cfg := testConfig(t, 0)
-		cfg.Dir, cfg.ID = filepath.Join(dir, members[i].ID), members[i].ID
-		cfg.Configuration = func() command.Configure { return *confs[i].Load() }
-		cfg.Bootstrap = members
-		cfg.Transport = func() (raft.ServerAddress, raft.Transport, io.Closer) {
-			return transports[i].LocalAddr(), transports[i], nil
-		}
-		replicas[i] = New(cfg)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() { defer close(ended); replicas[i].Run(ctx) }()
-		stops[i] = func() { cancel(); <-ended }
-	}
-	for i := range confs {
+	known := [3]command.Configure{newest, older(2), older(3)}
+	var confs [3]atomic.Pointer[command.Configure]
+	g := newTrio(t, func(i int, cfg *Config) {
 		confs[i].Store(&newest) // the first leader may be any
-		open(i)
-	}
-	defer func() {
-		for _, stop := range stops {
-			stop()
-		}
-	}()
-	leader := func() (at int) {
-		eventually(t, "a replica leads", func() bool {
-			at = slices.IndexFunc(replicas, (*Replica).Leads)
-			return at >= 0
-		})
-		return at
-	}
-	send(t, replicas[leader()], 1)
+		cfg.Configuration = func() command.Configure { return *confs[i].Load() }
+	})
+	send(t, g.replicas[g.leader()], 1)
 	for i := range confs {
 		confs[i].Store(&known[i])
 	}
-
 	led := map[int]bool{}
 	for n := 2; len(led) < len(confs); n++ {
 		if n > 60 {
 			t.Fatalf("after %d changes only %v have led", n, led)
 		}
-		at := leader()
+		at := g.leader()
 		led[at] = true
-		send(t, replicas[at], n)
-		if c, hooks := configured(replicas[at]); c != newest || hooks != n {
-			t.Fatalf("under %s the configuration is %+v with %d messages for webhooks, want %+v with %d", members[at].ID, c, hooks, newest, n)
+		send(t, g.replicas[at], n)
+		if c, hooks := configured(g.replicas[at]); c != newest || hooks != n {
+			t.Fatalf("under replica %d the configuration is %+v with %d messages for webhooks, want %+v with %d", at, c, hooks, newest, n)
 		}
-		stops[at]()
-		other := leader()
-		if other == at {
-			t.Fatalf("%s leads after its end", members[at].ID)
-		}
-		open(at)
+		g.depose(at)
 	}
+	g.agree()
+}
+
+// depose has another replica lead.
+func (g *trio) depose(at int) {
+	g.t.Helper()
+	g.cut(at, true)
+	eventually(g.t, "the leader steps down", func() bool { return !g.replicas[at].Leads() })
+	g.leader()
+	g.cut(at, false)
 }
 
 // A newer configuration is committed by a replica that begins to lead, and by one that

@@ -1,32 +1,29 @@
 package replica
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // expirySteps is the number of commands that one round over all slots is cut into,
 // so that none holds the shard for long.
 const expirySteps = 64
 
-// An Expiry makes the commands that purge what has expired from the slots of a
-// shard, round after round.
-type Expiry struct {
-	first uint16
-	width int
-	step  int
-}
+// An Expiry makes the commands that purge what has expired from the slots of a shard,
+// round after round. The zero Expiry begins at the first slot.
+type Expiry struct{ next int } // slot
 
-// NewExpiry returns an Expiry for the slots from first to last.
-func NewExpiry(first, last uint16) Expiry { return Expiry{first: first, width: int(last-first) + 1} }
-
-// Steps returns the number of commands that make up a round.
-func (e *Expiry) Steps() int { return min(expirySteps, e.width) }
-
-// Next returns the command for the next part of the slots.
-func (e *Expiry) Next() *command.PurgeExpired {
-	steps := e.Steps()
-	cmd := &command.PurgeExpired{
-		FirstSlot: e.first + uint16(e.step*e.width/steps),
-		LastSlot:  e.first + uint16((e.step+1)*e.width/steps) - 1,
+// Next returns the command for the next slots of those that s serves now, or nil if s is
+// empty.
+func (e *Expiry) Next(s *shard.State) *command.PurgeExpired {
+	some := (s.Served() + expirySteps - 1) / expirySteps
+	if s.Size() == 0 || some == 0 {
+		return nil
 	}
-	e.step = (e.step + 1) % steps
-	return cmd
+	r, ok := s.NextSlots(e.next, some)
+	if !ok {
+		r, _ = s.NextSlots(0, some)
+	}
+	e.next = int(r.Last) + 1
+	return &command.PurgeExpired{FirstSlot: r.First, LastSlot: r.Last}
 }

@@ -109,14 +109,14 @@ func (l *leadership) configure() {
 	}
 }
 
-// openSlots proposes to open the slots if the shard is new. A new proposer has room.
+// openSlots proposes to open the first slots if the shard is new. A new proposer has room.
 func (l *leadership) openSlots() {
 	r := l.replica
 	r.mu.RLock()
-	owns := r.state.Owns(r.cfg.First)
+	epoch := r.state.MapEpoch()
 	r.mu.RUnlock()
-	if !owns {
-		l.proposer.add(command.AppendCommand(nil, &command.OpenSlots{FirstSlot: r.cfg.First, LastSlot: r.cfg.Last}), Waiter{})
+	if epoch == 0 && len(r.cfg.Slots.Slots) > 0 {
+		l.proposer.add(command.AppendCommand(nil, &r.cfg.Slots), Waiter{})
 	}
 }
 
@@ -171,8 +171,8 @@ func (l *leadership) spent() <-chan struct{} {
 // configuration when there is a newer one, until ctx ends.
 func (l *leadership) expire(ctx context.Context) {
 	r := l.replica
-	round := NewExpiry(r.cfg.First, r.cfg.Last)
-	every := max(r.cfg.ExpireEvery/time.Duration(round.Steps()), time.Millisecond)
+	var round Expiry
+	every := max(r.cfg.ExpireEvery/expirySteps, time.Millisecond)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	pending := make(chan struct{}, 1) // filled while a PurgeExpired is on its way
@@ -183,25 +183,19 @@ func (l *leadership) expire(ctx context.Context) {
 		case <-tick.C:
 		}
 		l.configure()
-		if r.empty() {
-			continue
-		}
 		select {
 		case pending <- struct{}{}:
 		default:
 			continue
 		}
+		r.mu.RLock()
+		purge := round.Next(r.state)
+		r.mu.RUnlock()
 		w := Waiter{Patience: every / 2, Done: func(command.Result, error) { <-pending }}
-		if l.proposer.add(command.AppendCommand(nil, round.Next()), w) != nil {
+		if purge == nil || l.proposer.add(command.AppendCommand(nil, purge), w) != nil {
 			<-pending
 		}
 	}
-}
-
-func (r *Replica) empty() bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.state.Size() == 0
 }
 
 // close ends the leadership and answers all waiters: with drain, after it has

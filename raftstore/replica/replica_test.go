@@ -28,7 +28,7 @@ func (idleLeader) Close()                    {}
 // testConfig is a replica of all slots in a directory of the test's own.
 func testConfig(t testing.TB, id uint32) Config {
 	return Config{
-		Shard: id, Last: command.Slots - 1, Dir: filepath.Join(t.TempDir(), fmt.Sprint("shard-", id)), ID: "node",
+		Shard: id, Slots: command.OpenSlots{Epoch: 1, Slots: []command.SlotRange{{Last: command.Slots - 1}}}, Dir: filepath.Join(t.TempDir(), fmt.Sprint("shard-", id)), ID: "node",
 		RaftLog: LogWAL,
 		Configuration: func() command.Configure {
 			return command.Configure{Version: 1, Limits: command.Limits{NewConversations: -1}.WithDefaults(), Epoch: 1}
@@ -98,7 +98,7 @@ func message(n int) *command.Send {
 // checksum hashes all slots.
 func checksum(r *Replica) (sum uint64) {
 	r.Inspect(func(s *shard.State, _ int64) {
-		for slot := r.cfg.First; slot <= r.cfg.Last; slot++ {
+		for slot := range uint16(command.Slots) {
 			sum = sum*31 + s.Checksum(slot)
 		}
 	})
