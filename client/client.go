@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,9 @@ type Client struct {
 	online chan struct{} // closed at the first login
 	ended  chan struct{} // closed when nothing of the network is left
 	done   chan struct{} // closed when the last handler has returned, too
+
+	urls    []string // all of the server's, from the one that was taken first
+	attempt int      // to connect, from 0; used by run alone
 
 	toldState *State // last passed to OnState; used by the dispatching goroutine alone
 
@@ -62,6 +67,9 @@ func New(cfg Config) (*Client, error) {
 		watched: make(map[string]struct{}),
 		live:    make(map[string]struct{}),
 	}
+	c.urls = append([]string{cfg.URL}, cfg.MoreURLs...)
+	first := rand.IntN(len(c.urls))
+	c.urls = slices.Concat(c.urls[first:], c.urls[:first])
 	c.stop, c.end = context.WithCancel(context.Background())
 	go c.run()
 	go c.dispatch()

@@ -166,6 +166,7 @@ func TestConfig(t *testing.T) {
 	good := Config{URL: "http://host", Device: "phone", Token: func(context.Context) (string, error) { return "", nil }}
 	for field, spoil := range map[string]func(*Config){
 		"URL":           func(c *Config) { c.URL = "ftp://host" },
+		"MoreURLs":      func(c *Config) { c.MoreURLs = []string{"http://host", "http://"} },
 		"Token":         func(c *Config) { c.Token = nil },
 		"Device":        func(c *Config) { c.Device = "" },
 		"Platform":      func(c *Config) { c.Platform = strings.Repeat("x", 65) },

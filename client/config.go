@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// URL of the server: ws, wss, http or https. Without a path it gets /v1/ws.
 	URL string
+	// MoreURLs are those of the server's other nodes, in the same form. The client
+	// begins with any of all of them, and takes the next one for each further attempt.
+	MoreURLs []string
 	// Token returns a token of the user. It is called for every login and
 	// whenever the last token is about to expire. After an error the client tries
 	// again, as after a broken connection; ErrUnauthorized ends it. Token has to
@@ -110,17 +113,37 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
+// serverURL returns the URL in a field with a path, or an error that names the field.
+func serverURL(field, text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "", wrong(field, "must parse: %v", err)
+	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
+		return "", wrong(field, "must begin with ws, wss, http or https")
+	case u.Host == "":
+		return "", wrong(field, "must name a host")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/ws"
+	}
+	return u.String(), nil
+}
+
 // withDefaults replaces zero fields by their defaults and returns an error if a
 // field is out of range.
 func (c Config) withDefaults() (Config, error) {
-	u, err := url.Parse(c.URL)
+	var err error
+	if c.URL, err = serverURL("URL", c.URL); err != nil {
+		return c, err
+	}
+	c.MoreURLs = slices.Clone(c.MoreURLs)
+	for i, u := range c.MoreURLs {
+		if c.MoreURLs[i], err = serverURL("MoreURLs", u); err != nil {
+			return c, err
+		}
+	}
 	switch {
-	case err != nil:
-		return c, wrong("URL", "must parse: %v", err)
-	case u.Scheme != "ws" && u.Scheme != "wss" && u.Scheme != "http" && u.Scheme != "https":
-		return c, wrong("URL", "must begin with ws, wss, http or https")
-	case u.Host == "":
-		return c, wrong("URL", "must name a host")
 	case c.Token == nil:
 		return c, wrong("Token", "must be set")
 	case len(c.Device) < 1 || len(c.Device) > 64:
@@ -132,10 +155,6 @@ func (c Config) withDefaults() (Config, error) {
 	case len(c.Resume.Groups) > protocol.MaxLoginGroups:
 		return c, wrong("Resume", "must have at most %d groups", protocol.MaxLoginGroups)
 	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/v1/ws"
-	}
-	c.URL = u.String()
 	if c.Recents == "" {
 		c.Recents = protocol.RecentsOn
 	}

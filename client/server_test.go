@@ -104,7 +104,7 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) {
 		s.t.Errorf("accept: %v", err)
 		return
 	}
-	p := &peer{t: s.t, ws: ws, binary: ws.Subprotocol() == protocol.SubprotocolMsgpack, frames: make(chan frame, 4096)}
+	p := &peer{t: s.t, ws: ws, host: r.Host, binary: ws.Subprotocol() == protocol.SubprotocolMsgpack, frames: make(chan frame, 4096)}
 	s.peers <- p
 	p.read()
 }
@@ -116,6 +116,7 @@ type frame map[string]any
 type peer struct {
 	t      *testing.T
 	ws     *websocket.Conn
+	host   string // that the client asked for
 	binary bool
 	frames chan frame // what the client sent; closed with the connection
 	closed error      // set before frames is closed

@@ -88,7 +88,9 @@ func (c *Client) token() (string, error) {
 func (c *Client) login(token string) (_ *session, err error) {
 	ctx, cancel := context.WithTimeout(c.stop, c.cfg.LoginTimeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, c.cfg.URL, &websocket.DialOptions{
+	url := c.urls[c.attempt%len(c.urls)]
+	c.attempt++
+	ws, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{
 		HTTPClient:   c.cfg.HTTPClient,
 		HTTPHeader:   http.Header{"User-Agent": {"belfry-go"}},
 		Subprotocols: []string{c.cfg.Codec.Subprotocol()},

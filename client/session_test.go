@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -278,4 +279,27 @@ func TestBackoff(t *testing.T) {
 	if longest < 30*time.Second {
 		t.Errorf("longest of 100 pauses = %v, want near 1m", longest)
 	}
+}
+
+// TestNodes has a server with three addresses: a client that has lost its connection
+// goes to the next, and does not always begin with the first.
+func TestNodes(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.MoreURLs = []string{"ws://b.test", "ws://c.test"}
+		first := map[string]bool{}
+		for len(first) < 3 {
+			c := start(t, cfg)
+			var order []string
+			for range 4 {
+				p, _ := s.login()
+				order = append(order, p.host)
+				p.ws.CloseNow()
+			}
+			first[order[0]] = true
+			if slices.Sort(order[1:]); !slices.Equal(order[1:], []string{"b.test", "belfry.test", "c.test"}) {
+				t.Fatalf("attempts behind the first went to %v, want each address once", order[1:])
+			}
+			c.Close()
+		}
+	})
 }

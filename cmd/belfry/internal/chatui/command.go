@@ -30,7 +30,8 @@ const (
 
 // options hold the flags of belfry chat.
 type options struct {
-	user, to, server, token, device, data string
+	user, to, token, device, data string
+	servers                       []string
 }
 
 func NewCommand() *cobra.Command {
@@ -61,7 +62,7 @@ has put into the data folder.`,
 	f := cmd.Flags()
 	f.StringVar(&o.user, "user", "", "who you are")
 	f.StringVar(&o.to, "to", "", "whom to talk to first: a user, or g:GROUP")
-	f.StringVar(&o.server, "server", defaultServer, "URL of the server")
+	f.StringSliceVar(&o.servers, "server", []string{defaultServer}, "URL of the server; of a cluster those of several nodes, to go on at another")
 	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
 	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
 	f.StringVar(&o.data, "data", cli.DefaultData, "data folder of a development server")
@@ -79,6 +80,9 @@ func (o *options) check() error {
 		if _, err := parseConv(o.to); err != nil {
 			return cli.Usagef("--to: %w", err)
 		}
+	}
+	if len(o.servers) == 0 {
+		return cli.Usagef("--server: want at least one URL")
 	}
 	if len(o.device) > 64 {
 		return cli.Usagef("--device: want at most 64 bytes")
@@ -113,7 +117,7 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer cancel()
 
 	cfg := client.Config{
-		URL: o.server, Token: o.login, Device: o.device, Platform: "terminal",
+		URL: o.servers[0], MoreURLs: o.servers[1:], Token: o.login, Device: o.device, Platform: "terminal",
 		ManualRead: true, // what is on the screen is read, not what has arrived
 	}
 	var post func(any)
