@@ -262,6 +262,9 @@ func TestClusterGroups(t *testing.T) {
 		if len(views) != 1 || len(left) != 0 {
 			t.Errorf("SyncGroups at node %d = %v, %v", i, views, left)
 		}
+		if traces, err := c.store(i).Traces(t.Context(), owner); err != nil || len(traces) != 1 {
+			t.Errorf("Traces at node %d = %v, %v, want the group", i, traces, err)
+		}
 		for _, e := range c.store(i).Eligibility(owner, members) {
 			if e.Err != nil || e.Joined+e.ByStrangers != 1 {
 				t.Errorf("Eligibility at node %d = %+v, want one group", i, e)

@@ -129,11 +129,7 @@ func (l *leader) answerReads(r *peer.Request, done func(peer.Answer)) {
 	case r.Kind == peer.Read:
 		err = l.shard.replica.Read(queries...)
 	default:
-		for i := range queries {
-			if err = l.shard.replica.Read(queries[i]); err != nil {
-				break
-			}
-		}
+		err = readEach(l.shard.replica, queries)
 	}
 	if out.Err = err; err == nil {
 		out.Body = peer.AppendAnswers(nil, queries)

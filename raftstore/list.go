@@ -1,25 +1,9 @@
 package raftstore
 
-import (
-	"context"
-	"slices"
-
-	"github.com/belfry-im/belfry/shard/query"
-)
+import "slices"
 
 // maxList bounds what Users and Groups return at a time.
 const maxList = 1000
-
-// walk calls read for all slots of all shards, with at most some slots in each
-// call.
-func (s *Store) walk(ctx context.Context, some int, read func(*shardRef, query.SlotRange) error) error {
-	for _, sh := range s.shards() {
-		if err := sh.walk(ctx, some, func(slots query.SlotRange) error { return read(sh, slots) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // A list collects entries from many parts, and keeps the first ones in some
 // order.
@@ -55,6 +39,8 @@ func (l *list[T]) last() (last T) {
 
 func (l *list[T]) cut() {
 	slices.SortFunc(l.entries, l.order)
+	// A slot that moves meanwhile may have been listed at both shards.
+	l.entries = slices.CompactFunc(l.entries, func(a, b T) bool { return l.order(a, b) == 0 })
 	if len(l.entries) > l.limit {
 		l.more = true
 		clear(l.entries[l.limit:])

@@ -37,6 +37,26 @@ func (sh *shardRef) read(queries ...query.Query) error {
 	return readError(sh.ask(peer.Read, queries))
 }
 
+// readApart is read with a lock for each query.
+func (sh *shardRef) readApart(queries ...query.Query) error {
+	if from := sh.memory(); from != nil {
+		err := readEach(from, queries)
+		if !sh.waits(err) {
+			return readError(err)
+		}
+	}
+	return readError(sh.ask(peer.ReadApart, queries))
+}
+
+func readEach(from Replica, queries []query.Query) error {
+	for i := range queries {
+		if err := from.Read(queries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // memory returns the replica on this node that answers reads, nil if another node does.
 func (sh *shardRef) memory() Replica {
 	here := sh.here()

@@ -130,23 +130,3 @@ func (sh *localShard) present() (*leader, error) {
 
 // owns reports whether a user's slot belongs to the shard.
 func (sh *shardRef) owns(user command.UserID) bool { return sh.store.shardOf(user) == sh }
-
-// walk calls read for all slots of the shard, with at most some slots in each call,
-// until read fails or ctx ends.
-func (sh *shardRef) walk(ctx context.Context, some int, read func(query.SlotRange) error) error {
-	for _, r := range sh.store.owners.Load().ranges {
-		if r.Shard != sh.id {
-			continue
-		}
-		for first := int(r.First); first <= int(r.Last); first += some {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			last := min(first+some-1, int(r.Last))
-			if err := read(query.SlotRange{First: uint16(first), Last: uint16(last)}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

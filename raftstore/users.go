@@ -20,6 +20,10 @@ const (
 	listSlots = 64
 	// traceSlots is the same for reads that search the logs of groups.
 	traceSlots = 4
+	// listGathered and traceGathered are how many such reads go to another node in one
+	// request.
+	listGathered  = 16
+	traceGathered = 64
 )
 
 // EraseUser erases a user's data, see command.EraseUser. The caller has to take the
@@ -97,15 +101,14 @@ func (s *Store) unreadSeqs(ctx context.Context, q *query.UnreadSeqs) ([]uint64, 
 // the leaders' memory.
 func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (users []query.UserEntry, more bool, err error) {
 	l := newList(limit, func(a, b query.UserEntry) int { return cmp.Compare(a.User, b.User) })
-	err = s.walk(ctx, listSlots, func(sh *shardRef, slots query.SlotRange) error {
-		q := query.Users{SlotRange: slots, After: after, Before: l.last().User, Limit: l.limit + 1}
-		if err := sh.read(&q); err != nil {
-			return err
-		}
-		l.add(q.Users)
-		return nil
-	})
-	if err != nil {
+	w := sweep[*query.Users]{
+		slots: listSlots, gathered: listGathered,
+		ask: func(slots query.SlotRange) *query.Users {
+			return &query.Users{SlotRange: slots, After: after, Before: l.last().User, Limit: l.limit + 1}
+		},
+		take: func(q *query.Users) { l.add(q.Users) },
+	}
+	if err := w.run(ctx, s); err != nil {
 		return nil, false, err
 	}
 	users, more = l.end()
@@ -116,15 +119,14 @@ func (s *Store) Users(ctx context.Context, after command.UserID, limit int) (use
 // view of any member. It reads the leaders' memory.
 func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (groups []query.GroupInfo, more bool, err error) {
 	l := newList(limit, func(a, b query.GroupInfo) int { return cmp.Compare(a.ID, b.ID) })
-	err = s.walk(ctx, listSlots, func(sh *shardRef, slots query.SlotRange) error {
-		q := query.Groups{SlotRange: slots, After: after, Before: l.last().ID, Limit: l.limit + 1}
-		if err := sh.read(&q); err != nil {
-			return err
-		}
-		l.add(q.Groups)
-		return nil
-	})
-	if err != nil {
+	w := sweep[*query.Groups]{
+		slots: listSlots, gathered: 1, // a group's properties may be large
+		ask: func(slots query.SlotRange) *query.Groups {
+			return &query.Groups{SlotRange: slots, After: after, Before: l.last().ID, Limit: l.limit + 1}
+		},
+		take: func(q *query.Groups) { l.add(q.Groups) },
+	}
+	if err := w.run(ctx, s); err != nil {
 		return nil, false, err
 	}
 	groups, more = l.end()
@@ -135,19 +137,25 @@ func (s *Store) Groups(ctx context.Context, after command.GroupID, limit int) (g
 // not serve, their counts are zero, and Stats returns an ErrUnavailable together
 // with the other counts.
 func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.Counts, err error) {
-	all := s.shards()
-	shards = make([]query.Counts, len(all))
-	var errs []error
-	for i, sh := range all {
-		err := sh.walk(ctx, listSlots, func(slots query.SlotRange) error {
-			q := query.Count{SlotRange: slots}
-			err := sh.read(&q)
+	o := s.owners.Load()
+	shards = make([]query.Counts, len(o.shards))
+	asked := make([]int, len(o.shards)) // questions that are not answered
+	w := sweep[*query.Count]{
+		slots: listSlots, gathered: traceGathered,
+		ask: func(slots query.SlotRange) *query.Count {
+			asked[o.bySlot[slots.First]]++
+			return &query.Count{SlotRange: slots}
+		},
+		take: func(q *query.Count) {
+			i := o.bySlot[q.First]
+			asked[i]--
 			shards[i].Add(&q.Counts)
-			return err
-		})
-		if err != nil {
+		},
+	}
+	errs := w.runShards(ctx, o.byShard(o.ranges), false)
+	for i := range shards {
+		if asked[i] > 0 {
 			shards[i] = query.Counts{}
-			errs = append(errs, err)
 		}
 		total.Add(&shards[i])
 	}
@@ -158,19 +166,18 @@ func (s *Store) Stats(ctx context.Context) (total query.Counts, shards []query.C
 // them, by id. It searches all groups of all shards, and fails if one shard does not
 // serve.
 func (s *Store) Traces(ctx context.Context, user command.UserID) (groups []command.GroupID, err error) {
-	err = s.walk(ctx, traceSlots, func(sh *shardRef, slots query.SlotRange) error {
-		q := query.GroupsHolding{SlotRange: slots, User: user}
-		if err := sh.read(&q); err != nil {
-			return err
-		}
-		groups = append(groups, q.Groups...)
-		return nil
-	})
-	if err != nil {
+	w := sweep[*query.GroupsHolding]{
+		slots: traceSlots, gathered: traceGathered,
+		ask: func(slots query.SlotRange) *query.GroupsHolding {
+			return &query.GroupsHolding{SlotRange: slots, User: user}
+		},
+		take: func(q *query.GroupsHolding) { groups = append(groups, q.Groups...) },
+	}
+	if err := w.run(ctx, s); err != nil {
 		return nil, err
 	}
 	slices.Sort(groups)
-	return groups, nil
+	return slices.Compact(groups), nil
 }
 
 // groupItems returns a user's groups as SyncGroups finds them, by id, without
