@@ -44,8 +44,8 @@ func (l *Link) register(c *conn) error {
 		return errClosed
 	}
 	n := connCount{c.peer.ID, c.kind}
-	if l.connCounts[n] >= maxConns {
-		return refuse(codeLimit, "%d connections %s with one peer are open", maxConns, c.kind)
+	if l.connCounts[n] >= l.maxConns {
+		return refuse(codeLimit, "%d connections %s with one peer are open", l.maxConns, c.kind)
 	}
 	l.connCounts[n]++
 	l.conns[c] = struct{}{}

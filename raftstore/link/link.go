@@ -119,6 +119,7 @@ type Link struct {
 	rpcs       *queue        // connections for server
 	bulk       *rate.Limiter // nil without a limit
 	handshakes chan struct{} // a place for each connection whose hello is not done
+	maxConns   int
 	said       quieter
 	ctx        context.Context // ends with Close
 	cancel     context.CancelFunc
@@ -188,6 +189,7 @@ func Open(c Config) (*Link, error) {
 	l := &Link{
 		config: c, log: c.Log, boot: rand.Uint64(),
 		handshakes: make(chan struct{}, maxHandshakes),
+		maxConns:   maxConns,
 		cluster:    c.Cluster,
 		peers:      make(map[NodeID]*peer),
 		groups:     make(map[string]*Transport),

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"go/parser"
 	"go/token"
 	"net"
@@ -361,4 +362,31 @@ func TestUnfinishedHello(t *testing.T) {
 			eventually(t, "no place is taken", func() bool { return len(a.handshakes) <= 1 })
 		})
 	}
+}
+
+// TestConnLimit opens more connections than one peer may have.
+func TestConnLimit(t *testing.T) {
+	noLeak(t)
+	nodes := testNodes(t, true, "a", "b")
+	a, b := nodes[0], nodes[1]
+	b.maxConns = 3
+	to := target{address: b.Addr().String(), id: b.id, name: "b", kind: kindRPC}
+	for range 3 {
+		c, err := a.dial(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	_, err := a.dial(t.Context(), to)
+	if r, ok := errors.AsType[*refusal](err); !ok || r.code != codeLimit || !r.remote {
+		t.Errorf("one connection more: %v, want a refusal by b for the limit", err)
+	}
+	eventually(t, "b says so", func() bool { return b.log.has("3 connections h2 with one peer are open") })
+	b.closeConns(func(c *conn) bool { return c.kind == kindRPC })
+	c, err := a.dial(t.Context(), to)
+	if err != nil {
+		t.Fatalf("after they have closed: %v", err)
+	}
+	c.Close()
 }
