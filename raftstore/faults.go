@@ -2,7 +2,11 @@
 
 package raftstore
 
-import "github.com/belfry-im/belfry/raftstore/replica"
+import (
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
+)
 
 // StopShard takes shard i down, as if this node had lost it, until
 // ResumeShard. It returns when the shard's files are closed.
@@ -18,4 +22,33 @@ func (c *Config) HangingDisk() *replica.HangingDisk {
 	d := replica.NewHangingDisk()
 	c.walFS = d
 	return d
+}
+
+// A ReplicaFacts is what is known of a replica on this node.
+type ReplicaFacts struct {
+	Shard    uint32 `json:"shard"`
+	Leads    bool   `json:"leads"`
+	Term     uint64 `json:"term"`
+	Applied  uint64 `json:"applied"`
+	Checksum uint64 `json:"checksum,string"` // of the state after Applied
+}
+
+// ReplicasHere returns the facts of each replica on this node. It stops each for as
+// long as it sums it up.
+func (s *Store) ReplicasHere() (facts []ReplicaFacts) {
+	for _, sh := range s.shards() {
+		here := sh.here()
+		if here == nil {
+			continue
+		}
+		here.local.Inspect(func(state *shard.State, _ int64) {
+			stamp := here.local.Stamp()
+			f := ReplicaFacts{Shard: sh.id, Leads: here.local.Leads(), Term: stamp.Term, Applied: stamp.Applied}
+			for number := range command.Slots {
+				f.Checksum = f.Checksum*31 + state.Checksum(uint16(number))
+			}
+			facts = append(facts, f)
+		})
+	}
+	return facts
 }

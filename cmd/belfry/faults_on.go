@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 //	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
 //	POST /faults/disk/hang             writes of logs wait
 //	POST /faults/disk/resume           and go on
+//	GET  /faults/replicas              what each replica here has applied, and its checksum
 //
 // The clock is right again after a restart. Snapshots are taken early and files
 // of the log are small, so that short runs see many. Only a build with the tag
@@ -52,6 +54,11 @@ func (f *faults) handler(admin http.Handler, requireAdmin func(http.Handler) htt
 
 	calls.HandleFunc("POST /faults/disk/hang", onDisk(f.disk.Hang))
 	calls.HandleFunc("POST /faults/disk/resume", onDisk(f.disk.Resume))
+
+	calls.HandleFunc("GET /faults/replicas", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(store.ReplicasHere()) // fails only on a client that has gone
+	})
 
 	mux := http.NewServeMux()
 	mux.Handle("/", admin)

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/belfry-im/belfry/loadtest/nodes"
 )
 
 // figureCaughtUp is how long a follower took, once it had room, until it had all
@@ -39,7 +37,7 @@ func followerFull(ctx context.Context, l *load, i int, hold time.Duration) ([]fi
 		if err := free(ctx); err != nil {
 			return err
 		}
-		if err := l.awaitCaughtUp(ctx, victim, shard); err != nil {
+		if err := l.awaitCaughtUp(ctx, victim, leader, shard); err != nil {
 			return err
 		}
 		caughtUp = time.Since(began)
@@ -60,35 +58,4 @@ func followerFull(ctx context.Context, l *load, i int, hold time.Duration) ([]fi
 		return nil, fmt.Errorf("shard %d is led by %v, was by %s: %w", shard, now, leader, err)
 	}
 	return append(figures, figure{figureCaughtUp, caughtUp}), nil
-}
-
-// appliedMetric tells what a replica has applied.
-const appliedMetric = `belfry_shard_applied_index{shard="%d"}`
-
-// awaitCaughtUp waits until a node has applied what the leader of a shard had applied
-// when this was called.
-func (b *bench) awaitCaughtUp(ctx context.Context, n *nodes.Node, shard int) error {
-	leader, err := b.leader(ctx, shard)
-	if err != nil {
-		return err
-	}
-	name := fmt.Sprintf(appliedMetric, shard)
-	metrics, err := leader.Metrics(ctx)
-	if err != nil {
-		return err
-	}
-	want, ok := metrics[name]
-	if !ok {
-		return fmt.Errorf("%s has no metric %s", leader, name)
-	}
-	return poll(ctx, servedWithin, func() (string, error) {
-		metrics, err := n.Metrics(ctx)
-		if err != nil {
-			return "", err
-		}
-		if got := metrics[name]; got < want {
-			return fmt.Sprintf("%s has applied %.0f of shard %d, %s had %.0f", n, got, shard, leader, want), nil
-		}
-		return "", nil
-	})
 }

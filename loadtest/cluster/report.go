@@ -99,6 +99,18 @@ func (s *scenario) verdict(name string, p50, most time.Duration) string {
 	return verdict + strings.Join(want, ", ")
 }
 
+// verifyNodes checks what nodes have, once users have gone: their states, and their
+// logs.
+func (b *bench) verifyNodes(ctx context.Context) error {
+	if !b.Plain {
+		if err := b.compareReplicas(ctx); err != nil {
+			return err
+		}
+		b.printf("the replicas of each shard are equal")
+	}
+	return b.scanLogs()
+}
+
 // badLines must not be in the log of a node, whatever has happened to it.
 var badLines = []string{"panic:", "DATA RACE", "shard stopped", "checksum"}
 

@@ -85,14 +85,13 @@ var scenarios = []*scenario{
 		},
 	},
 	{
-		name: "follower-full", what: "a follower's disk is full", runs: 30, hold: 2 * time.Second, small: true,
+		name: "follower-full", what: "a follower's disk is full", runs: 30, hold: 2 * time.Second, small: true, orders: true,
 		bars: []bar{{figureCaughtUp, 0, 2 * time.Second}},
 		run:  followerFull,
 	},
 	{
 		name: "rolling", what: "SIGTERM and a start of each node, one after the other", runs: 5,
-		run:   rolling,
-		after: nil,
+		run: rolling,
 	},
 	{
 		name: "order", what: "kills and restarts of leaders, all users with a window of 16", runs: 12, hold: time.Second,
@@ -179,7 +178,7 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 			b.violated(err)
 		}
 	}
-	if err := b.scanLogs(); err != nil {
+	if err := b.verifyNodes(ctx); err != nil {
 		b.violated(err)
 	}
 	return b, figures, nil

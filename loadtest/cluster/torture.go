@@ -107,6 +107,9 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 		t.refused[code] += n
 	}
 	t.clients = append(t.clients, clients...)
+	if err := t.compareReplicas(ctx); err != nil {
+		return err
+	}
 	t.printf("round %d: %d messages, each once, in the order sent and in history; %d reconnects, refused: %v", n+1, report.Sent, report.Reconnects, report.Refused)
 	return nil
 }
@@ -231,7 +234,7 @@ func (t *torture) last(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	t.printf("all %d messages are there after a kill of all nodes", t.sent)
-	return t.scanLogs()
+	return t.verifyNodes(ctx)
 }
 
 // print writes the table of a run.
