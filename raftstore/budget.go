@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -59,9 +60,11 @@ type budget struct {
 	store      *Store
 	limit      int64
 	reserved   int64        // Config.ReservedMemory
-	retentions []*retention // of replicas, as of the last check
+	retentions []*retention // of current
+	current    *[]*localShard
 
-	replicas atomic.Pointer[[]*localShard] // of this node
+	replicas atomic.Pointer[[]*localShard] // of this node; current as of the next check
+	reported time.Time                     // when other nodes were last told of this one's pressure
 
 	replaced   int64  // replacements as of the last collection that read started
 	collection uint64 // number of the last garbage collection seen
@@ -93,7 +96,8 @@ type retention struct {
 	last   time.Time    // when this budget last raised the cutoff; zero once memory suffices
 	logged time.Duration
 
-	expires atomic.Bool // a PurgeExpired is under way
+	heard   map[placement.NodeID]uint64 // newest report of each node that was acted on
+	expires atomic.Bool                 // a PurgeExpired is under way
 	expiry  replica.Expiry
 }
 
@@ -122,9 +126,10 @@ func (b *budget) setReplicas(replicas []*localShard) {
 // refresh makes retentions those of the replicas that this node has now.
 func (b *budget) refresh() {
 	replicas := b.replicas.Load()
-	if replicas == nil {
+	if replicas == b.current {
 		return
 	}
+	b.current = replicas
 	before := b.retentions
 	b.retentions = nil
 	for _, sh := range *replicas {
@@ -211,11 +216,13 @@ func (b *budget) check(now time.Time) {
 	}
 	b.refuse(full || stays && b.store.memoryFull.Load(), &all, inUse)
 	b.work.Store(work)
+	part := 0.0 // of the messages that has to go
+	if excess > 0 && all.Messages > 0 {
+		part = float64(excess) / float64(all.Messages)
+	}
+	b.report(part, now)
 	for i, c := range b.retentions {
-		share := 0
-		if excess > 0 && all.Messages > 0 {
-			share = int(float64(excess) * float64(usages[i].Messages) / float64(all.Messages))
-		}
+		share := int(max(part, b.asked(c)) * float64(usages[i].Messages))
 		if over := reserved(&usages[i]) - percentOf(arena, softPercent); over > 0 {
 			share = max(share, int(over+percentOf(arena, slackPercent)))
 		}
@@ -332,7 +339,7 @@ func (b *budget) shorten(c *retention, n int, now time.Time) {
 
 	retention := min(ttl, time.Duration(at-cutoff)*time.Millisecond)
 	c.shard.metrics.retention.Set(retention.Seconds())
-	b.report(c, cutoff > inForce && retention < ttl, retention, now)
+	b.log(c, cutoff > inForce && retention < ttl, retention, now)
 	if !c.frees && cutoff > c.swept.Load() && c.memory.Leads() {
 		c.busy.Store(true)
 		b.sweeps.Go(func() {
@@ -359,9 +366,9 @@ func (c *retention) expire() {
 	}
 }
 
-// report logs when memory begins to shorten a shard's retention, when the retention
+// log logs when memory begins to shorten a shard's retention, when the retention
 // has halved or doubled since it was last logged, and when it may grow again.
-func (b *budget) report(c *retention, raised bool, retention time.Duration, now time.Time) {
+func (b *budget) log(c *retention, raised bool, retention time.Duration, now time.Time) {
 	log := c.shard.log
 	switch {
 	case raised && c.last.IsZero():

@@ -66,6 +66,9 @@ type cluster struct {
 	m       *placement.Map
 	streams map[placement.NodeID]*peer.Stream
 	closed  bool
+	// own is this node's pressure, and pressures that of the others which are connected.
+	own       pressure
+	pressures map[placement.NodeID]pressure
 
 	background sync.WaitGroup
 	ctx        context.Context // ends with Close
@@ -77,7 +80,7 @@ func newCluster(c *Cluster) *cluster {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), ctx: ctx, stop: stop}
+	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure), ctx: ctx, stop: stop}
 }
 
 // streamTo returns the stream to another node, and opens one if there is none that is
@@ -149,9 +152,11 @@ func (sh *localShard) led(term uint64) {
 
 const statusVersion = 1
 
-// publish tells the other nodes which shards this one leads.
+// publish tells the other nodes which shards this one leads, and how short of memory it
+// is.
 //
-//	status  version (1 byte), number of shards (uvarint), and of each: id, leader.number (uvarints)
+//	status  version (1 byte), pressure.report, pressure.cut, number of shards (uvarints),
+//	        and of each: id, leader.number (uvarints)
 func (s *Store) publish() {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
@@ -165,7 +170,10 @@ func (s *Store) publish() {
 			}
 		}
 	}
-	if err := s.cluster.Link.SetStatus(append(codec.AppendUint([]byte{statusVersion}, n), leads...)); err != nil {
+	s.cluster.mu.Lock()
+	status := s.cluster.own.append([]byte{statusVersion})
+	s.cluster.mu.Unlock()
+	if err := s.cluster.Link.SetStatus(append(codec.AppendUint(status, n), leads...)); err != nil {
 		s.cfg.Log.Error("status not published", "err", err)
 	}
 }
@@ -173,11 +181,14 @@ func (s *Store) publish() {
 // PeerStatus takes over the status of another node. Calls for one node must come in
 // order.
 func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
-	numbers, err := decodeStatus(status)
+	numbers, p, err := decodeStatus(status)
 	if err != nil {
 		s.cfg.Log.Error("status of another node cannot be read", "node", node, "err", err)
 		return
 	}
+	s.cluster.mu.Lock()
+	s.cluster.pressures[node] = p
+	s.cluster.mu.Unlock()
 	for _, sh := range s.shards() {
 		number, leads := numbers[sh.id]
 		if !leads {
@@ -190,20 +201,21 @@ func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
 	}
 }
 
-func decodeStatus(status []byte) (numbers map[uint32]uint64, err error) {
+func decodeStatus(status []byte) (numbers map[uint32]uint64, p pressure, err error) {
 	d := codec.Decoder{B: status}
 	if v := d.Byte(); d.Err == nil && v != statusVersion {
-		return nil, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
+		return nil, p, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
 	}
+	p.read(&d)
 	numbers = make(map[uint32]uint64)
 	for range d.CountMax(2, 1<<16) {
 		id := uint32(d.UintMax(1<<32 - 1))
 		numbers[id] = d.Uint()
 	}
 	if err := d.End(); err != nil {
-		return nil, fmt.Errorf("raftstore: status: %w", err)
+		return nil, p, fmt.Errorf("raftstore: status: %w", err)
 	}
-	return numbers, nil
+	return numbers, p, nil
 }
 
 // PeerConnected is to be called when another node has connected.
@@ -220,6 +232,9 @@ func (s *Store) PeerConnected(node placement.NodeID) {
 func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 	c := s.cluster
 	c.closeStream(node)
+	c.mu.Lock()
+	delete(c.pressures, node)
+	c.mu.Unlock()
 	if !gone {
 		return
 	}

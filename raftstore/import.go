@@ -157,7 +157,7 @@ func (im *importer) flush(ctx context.Context) error {
 		return nil
 	}
 	defer im.reset()
-	if err := im.readViews(); err != nil {
+	if err := im.readViews(ctx); err != nil {
 		return err
 	}
 	rows, refusal := im.plan()
@@ -200,7 +200,7 @@ func sidesOf(row *store.ImportRow) (sender, receiver importKey) {
 }
 
 // readViews reads the state of all logs of the chunk.
-func (im *importer) readViews() error {
+func (im *importer) readViews(ctx context.Context) error {
 	byShard := make(map[*shardRef][]*importView)
 	for i := range im.rows {
 		sender, receiver := sidesOf(&im.rows[i])
@@ -219,7 +219,7 @@ func (im *importer) readViews() error {
 				states[i] = query.ImportState{User: v.key.user, Peer: v.key.peer, Group: v.key.group, Stream: im.stream}
 				queries[i] = &states[i]
 			}
-			if err := sh.read(queries...); err != nil {
+			if err := im.look(ctx, sh, queries); err != nil {
 				return err
 			}
 			for i, v := range some {
@@ -229,6 +229,15 @@ func (im *importer) readViews() error {
 		}
 	}
 	return nil
+}
+
+// look reads from the leader of a shard. In a cluster its memory is not enough: a leader
+// that was frozen shows the past, and rows would be planned with seqs that others have.
+func (im *importer) look(ctx context.Context, sh *shardRef, queries []query.Query) error {
+	if im.store.cluster == nil {
+		return sh.read(queries...)
+	}
+	return sh.readCommitted(ctx, queries...)
 }
 
 // plan decides what becomes of the rows, up to the first that has to be refused. It

@@ -264,7 +264,7 @@ func TestImportGoesOnAfterACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := im.readViews(); err != nil {
+	if err := im.readViews(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := im.plan(); err != nil {

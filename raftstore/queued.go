@@ -22,11 +22,17 @@ func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64)
 	var refused error
 	// Hooks are told of messages by this node, which leads the shard. order is called
 	// under its lock, so that later readings have higher orders.
-	err := s.shardOf(key).here().local.ReadLocal(func(st *shard.State, now int64) {
-		if refused = readError(st.Answer(&q, now)); refused == nil {
-			r.Order = order(now)
-		}
-	})
+	sh := s.shardOf(key)
+	var err error
+	if here := sh.here(); here != nil && sh.memory() != nil {
+		err = here.local.ReadLocal(func(st *shard.State, now int64) {
+			if refused = readError(st.Answer(&q, now)); refused == nil {
+				r.Order = order(now)
+			}
+		})
+	} else if err = sh.read(&q); err == nil { // the lead has gone elsewhere meanwhile
+		r.Order = order(s.Now())
+	}
 	// The group may have been deleted and made again: then another message has this
 	// seq.
 	switch {
