@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -83,7 +85,7 @@ func (r *Replica) await(b *batch) *atomic.Pointer[batch] {
 func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.stoppedErr(); err != nil {
+	if err := r.unusable(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -125,27 +127,61 @@ func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
 	r := f.Replica
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.stoppedErr(); err != nil {
+	if err := r.unusable(); err != nil {
 		return nil, err
 	}
-	return &snapshot{Replica: r, view: r.state.Snapshot(), bytes: r.logged.bytes.Load(), time: r.logged.time.Load()}, nil
+	r.view = r.state.Snapshot()
+	return &snapshot{Replica: r, of: r.replaced.Load(), bytes: r.logged.bytes.Load(), time: r.logged.time.Load()}, nil
 }
 
-// Restore replaces the state by that of a snapshot.
+// errPartial is the error of a state that is being read from a snapshot, or could not be.
+var errPartial = errors.New("raftstore: the state is not there as a whole")
+
+// unusable returns an error if the state must not be touched. The caller holds mu.
+func (r *Replica) unusable() error {
+	if r.partial {
+		return errPartial
+	}
+	return r.stoppedErr()
+}
+
+// collectFrom is the size of a state in bytes from which on it pays to collect it as
+// garbage before the next one is read.
+const collectFrom = 16 << 20
+
+// Restore replaces the state by that of a snapshot. It frees the old one first, so that
+// there is memory for one only. If the snapshot cannot be read there is no state: no
+// entry is applied until the replica has been opened again, with what the disk has.
 func (f fsm) Restore(data io.ReadCloser) error {
 	r := f.Replica
+	if err := r.stoppedErr(); err != nil {
+		return err
+	}
 	r.restoring.Store(true)
-	defer r.restoring.Store(false)
+	r.metrics.restoring.Set(1)
+	defer func() {
+		r.restoring.Store(false)
+		r.metrics.restoring.Set(0)
+	}()
+	if r.reset(true) >= collectFrom {
+		runtime.GC()
+	}
 	state, err := shard.Restore(data, r.cfg.Shard)
 	if err != nil {
 		r.restoreErr = err
+		if f.logs.halt.armed() { // Raft would go on with the next entry
+			f.logs.fail(fmt.Errorf("restore: %w", err))
+		}
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = state
+	r.state, r.partial = state, false
 	r.replaced.Add(1)
 	r.applied.Store(state.Now())
-	r.logged.reset()
+	if meta := snapshotMeta(data); meta != nil {
+		r.appliedTerm.Store(meta.Term)
+		r.appliedIndex.Store(meta.Index)
+	}
 	return nil
 }

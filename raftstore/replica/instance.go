@@ -100,7 +100,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	if err := bootstrap(conf, r.firstServers(addr), in, snapshots, transport); err != nil {
 		return in, fmt.Errorf("bootstrap: %w", err)
 	}
-	r.reset()
+	r.reset(false)
 	if in.raft, err = startRaft(conf, fsm{r, in.logs}, in, snapshots, transport); err != nil {
 		return in, err
 	}

@@ -20,6 +20,7 @@ type Metrics struct {
 	stateBytes   *prometheus.GaugeVec
 	stopped      *prometheus.GaugeVec
 	serving      *prometheus.GaugeVec
+	restoring    *prometheus.GaugeVec
 	logFailures  *prometheus.CounterVec
 }
 
@@ -47,6 +48,7 @@ func NewMetrics() *Metrics {
 		stateBytes:   gauge("state_bytes", "Bytes that the state takes in memory, estimated."),
 		stopped:      gauge("stopped", "1 if the shard met a broken invariant and serves no more."),
 		serving:      gauge("serving", "1 while the shard serves."),
+		restoring:    gauge("restoring", "1 while the state is read from a snapshot."),
 		logFailures:  counter("log_failures_total", "Times the log failed and was opened again."),
 	}
 }
@@ -55,7 +57,7 @@ func NewMetrics() *Metrics {
 func (m *Metrics) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.commit, m.append, m.apply, m.batch, m.queued, m.snapshots, m.snapshotFail,
-		m.stateBytes, m.stopped, m.serving, m.logFailures,
+		m.stateBytes, m.stopped, m.serving, m.restoring, m.logFailures,
 	}
 }
 
@@ -64,6 +66,7 @@ type shardMetrics struct {
 	commit, append, apply, batch     prometheus.Observer
 	queued, stateBytes               prometheus.Gauge
 	stopped, serving, snapshotFailed prometheus.Gauge
+	restoring                        prometheus.Gauge
 	snapshots, failures              prometheus.Counter
 }
 
@@ -75,6 +78,7 @@ func (m *Metrics) shard(id uint32) *shardMetrics {
 		queued:     m.queued.WithLabelValues(l),
 		stateBytes: m.stateBytes.WithLabelValues(l), stopped: m.stopped.WithLabelValues(l),
 		serving: m.serving.WithLabelValues(l), snapshotFailed: m.snapshotFail.WithLabelValues(l),
+		restoring: m.restoring.WithLabelValues(l),
 		snapshots: m.snapshots.WithLabelValues(l), failures: m.logFailures.WithLabelValues(l),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
 )
 
@@ -13,7 +12,7 @@ import (
 // FSMSnapshot.
 type snapshot struct {
 	*Replica
-	view *shard.SnapshotWriter
+	of int64 // Replica.replaced when the view was taken; another value: the view is gone
 	// The backlog when the view was taken; the snapshot replaces that part of the
 	// log.
 	bytes, time int64
@@ -53,8 +52,11 @@ func (s *snapshot) write(sink *steadySink) error {
 func (s *snapshot) next(dst []byte) (chunk []byte, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.stoppedErr(); err != nil {
+	if err := s.unusable(); err != nil {
 		return nil, false, err
+	}
+	if s.replaced.Load() != s.of {
+		return nil, false, errOvertaken
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -68,7 +70,9 @@ func (s *snapshot) next(dst []byte) (chunk []byte, more bool, err error) {
 func (s *snapshot) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stoppedErr() == nil { // a stopped state is not touched again
+	// A stopped state is not touched again.
+	if s.stoppedErr() == nil && s.replaced.Load() == s.of {
 		s.view.Release()
+		s.view = nil
 	}
 }

@@ -81,7 +81,7 @@ func (r *Replica) ReadLocal(f func(s *shard.State, now int64)) (err error) {
 	if err := r.stoppedErr(); err != nil {
 		return err
 	}
-	if !r.serving {
+	if !r.serving || r.partial {
 		return r.unavailable()
 	}
 	defer func() {

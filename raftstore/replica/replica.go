@@ -38,8 +38,10 @@ type Replica struct {
 
 	mu      sync.RWMutex // held for writing by apply, for reading by reads
 	state   *shard.State
-	leader  Leader // nil while this node does not lead the shard
-	serving bool   // reads may be answered
+	leader  Leader                // nil while this node does not lead the shard
+	serving bool                  // reads may be answered
+	partial bool                  // the state is being read from a snapshot, or could not be: it must not be used
+	view    *shard.SnapshotWriter // of the state, while a snapshot is taken; else nil
 
 	out        shard.Outcome // owned by Raft's apply goroutine
 	restoreErr error         // of the newest attempt to load a snapshot; owned by openInstance
@@ -79,16 +81,20 @@ func New(c Config) *Replica {
 	}
 }
 
-// reset empties the state before it is read from disk anew.
-func (r *Replica) reset() {
+// reset empties the state before it is read from disk anew, and returns the size of the
+// old one, in bytes. With partial, what follows is a state that must not be used before
+// it is there as a whole.
+func (r *Replica) reset(partial bool) (size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = shard.NewState(r.cfg.Shard)
+	size = r.state.Size()
+	r.state, r.view, r.partial = shard.NewState(r.cfg.Shard), nil, partial
 	r.replaced.Add(1)
 	r.appliedTerm.Store(0)
 	r.appliedIndex.Store(0)
 	r.restoreErr = nil
 	r.logged.reset()
+	return size
 }
 
 // Run keeps the replica open until ctx ends, and opens it again after a failure.
@@ -251,7 +257,11 @@ func (r *Replica) upkeep(in *instance) {
 	size := int64(r.state.Size())
 	r.mu.RUnlock()
 	r.metrics.stateBytes.Set(float64(size))
-	if r.logged.snapshotDue(r.cfg.SnapshotBytes, size) {
+	part := 1.0
+	if r.cfg.Transport != nil {
+		part = duePart(r.cfg.ID)
+	}
+	if r.logged.snapshotDue(r.cfg.SnapshotBytes, size, part) {
 		in.snapshotIfIdle()
 	}
 }

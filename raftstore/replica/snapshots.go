@@ -225,12 +225,26 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 		return nil, nil, err
 	}
 	const readAhead = 256 << 10
-	return metas[i], &bufferedFile{bufio.NewReaderSize(f, readAhead), f}, nil
+	return metas[i], &openSnapshot{bufio.NewReaderSize(f, readAhead), f, metas[i]}, nil
 }
 
-type bufferedFile struct {
+// An openSnapshot is what is read of a snapshot.
+type openSnapshot struct {
 	io.Reader
 	io.Closer
+	meta *raft.SnapshotMeta
+}
+
+// snapshotMeta returns what is known of the snapshot from which data reads, nil for
+// nothing.
+func snapshotMeta(data io.ReadCloser) *raft.SnapshotMeta {
+	if w, ok := data.(raft.ReadCloserWrapper); ok {
+		data = w.WrappedReadCloser()
+	}
+	if s, ok := data.(*openSnapshot); ok {
+		return s.meta
+	}
+	return nil
 }
 
 // writeBackBytes is how much of a snapshot is written before that is flushed to

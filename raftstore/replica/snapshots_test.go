@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,18 +132,37 @@ func TestSnapshotIsDue(t *testing.T) {
 	for _, c := range []struct {
 		bytes int
 		took  time.Duration
+		part  float64
 		want  bool
 	}{
-		{least - 1, 2 * ReplayMost, false},
-		{least, 0, false},
-		{least, ReplayMost, true},
-		{size - 1, ReplayMost - 1, false},
-		{size, 0, true},
+		{least - 1, 2 * ReplayMost, 1, false},
+		{least, 0, 1, false},
+		{least, ReplayMost, 1, true},
+		{size - 1, ReplayMost - 1, 1, false},
+		{size, 0, 1, true},
+		{least - 1, ReplayMost, 0.9, true},
+		{least, ReplayMost * 8 / 10, 0.9, false},
+		{size * 9 / 10, 0, 0.9, true},
 	} {
 		var l backlog
 		l.add(c.bytes, c.took)
-		if got := l.snapshotDue(least, size); got != c.want {
-			t.Errorf("after %d bytes that took %v: due %v, want %v", c.bytes, c.took, got, c.want)
+		if got := l.snapshotDue(least, size, c.part); got != c.want {
+			t.Errorf("after %d bytes that took %v: due at %g %v, want %v", c.bytes, c.took, c.part, got, c.want)
 		}
+	}
+}
+
+// Replicas of a shard take their snapshots at different times, none of them late.
+func TestDuePart(t *testing.T) {
+	seen := map[float64]bool{}
+	for i := range 100 {
+		h := duePart(fmt.Sprint("replica-", i))
+		if h <= 2./3 || h > 1 {
+			t.Errorf("duePart of replica %d = %g", i, h)
+		}
+		seen[float64(int(h*30))] = true
+	}
+	if len(seen) < 8 {
+		t.Errorf("duePart of 100 replicas falls into %d parts of 10", len(seen))
 	}
 }
