@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/belfry-im/belfry/shard/command"
@@ -58,4 +60,32 @@ func TestKeepDropsTheOldest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sync goes on at another replica, made from a snapshot. It pushes no message but those
+// that it names, even if another one is at their place.
+func TestSyncGoesOnElsewhere(t *testing.T) {
+	b := newBench(t, command.Limits{})
+	for i, from := range []command.UserID{"alice", "zoe", "alice", "zoe"} {
+		b.send(from, "bob", fmt.Sprint(i))
+	}
+	sync := b.login("bob", "phone", "")
+	other, err := Restore(bytes.NewReader(snapshot(b.s)), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	var up query.Updates
+	for state, more := b.s, true; more; state, more = other, up.More {
+		state.NextSync("bob", sync, &up, 1, 1<<20, b.now)
+		for i := range up.Messages {
+			got = append(got, string(up.Messages[i].Body))
+		}
+	}
+	if want := []string{"0", "1", "2", "3"}; !slices.Equal(got, want) {
+		t.Errorf("pushed %q, want %q", got, want)
+	}
+	sync = b.login("bob", "tablet", "")
+	sync.Refs[1].Arrival++
+	b.wantPushed("bob", sync, "0:1 2:2 3:2 ")
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -207,6 +208,15 @@ func (w *world) pull() {
 	}
 }
 
+// either returns one of the replicas of a shard: who pulls must not notice that there is
+// another leader.
+func (w *world) either(sh *simShard) *shard.State {
+	if w.chance(50) {
+		return sh.follower
+	}
+	return sh.leader
+}
+
 // moving reports whether the user's slot is between two shards.
 func (w *world) moving(user command.UserID) bool {
 	return !w.shardOf(user).leader.Owns(command.SlotOf(string(user)))
@@ -247,14 +257,14 @@ func (w *world) pullOnce(d *device) bool {
 	switch {
 	case d.sync != nil && d.sync.CursorArrival == 0:
 		want, ordered = visibleRefs(d.want, limits, now), false
-		sh.leader.NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
+		w.either(sh).NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
 	case d.sync != nil:
 		upTo = d.sync.Arrival
 		want = u.since(limits, d.session, after, upTo, now)
-		sh.leader.NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
+		w.either(sh).NextSync(d.user, d.sync, up, maxMessages, maxBytes, now)
 	default:
 		want = u.since(limits, d.session, after, upTo, now)
-		sh.leader.UpdatesAfter(d.user, d.session, after, up, maxMessages, maxBytes, now)
+		w.either(sh).UpdatesAfter(d.user, d.session, after, up, maxMessages, maxBytes, now)
 	}
 	what := fmt.Sprintf("Since(%s/%d, %d)", d.user, d.session, after)
 	if d.sync != nil {

@@ -80,7 +80,7 @@ func (s *State) messagesAfter(u *user, session command.SessionID, after, upTo ui
 func (s *State) copyMessage(u *user, r query.MessageRef, up *query.Updates, now int64) bool {
 	c := &u.convs.items[r.Conv]
 	var e ring.Entry
-	if !c.log.At(s.arena, r.Seq, &e) || s.gapOf(u, c, &e, now) != gapNone {
+	if !c.log.At(s.arena, r.Seq, &e) || r.Arrival != 0 && e.Arrival != r.Arrival || s.gapOf(u, c, &e, now) != gapNone {
 		return false
 	}
 	s.copyEntry(u, c, &e, up)

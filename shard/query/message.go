@@ -267,12 +267,14 @@ type Page struct {
 	Size int  // bytes that the page's messages take in the log
 }
 
-// A MessageRef names a stored message of a user by its conversation's index and its
-// seq.
+// A MessageRef names a stored message of a user by its arrival number. Conv and Seq say
+// where it is found: indexes of conversations are the same on all replicas, and move with
+// a slot. What they lead to is the message only if it has that arrival number: if its user
+// was erased meanwhile, it is gone.
 type MessageRef struct {
-	Arrival uint64
+	Arrival uint64 // 0 = whichever is found
 	Seq     uint64
-	Conv    uint32
+	Conv    uint32 // index of the conversation
 }
 
 // Copy copies v into memory of the updates, and returns the copy.
