@@ -101,8 +101,11 @@ func TestOneControlConnection(t *testing.T) {
 			return len(n.conns)
 		}
 		eventually(t, "one connection", func() bool { return count(a) == 1 && count(b) == 1 })
-		if got := a.statesOf(b); !slices.Equal(got, []PeerState{Connected}) {
-			t.Fatalf("a was told %v of b, want connected once", got)
+		for n, o := range map[*testNode]*testNode{a: b, b: a} {
+			eventually(t, "the state is told", func() bool { return len(n.statesOf(o)) > 0 })
+			if got := n.statesOf(o); !slices.Equal(got, []PeerState{Connected}) {
+				t.Fatalf("%s was told %v of %s, want connected once", n.name, got, o.name)
+			}
 		}
 		a.Close()
 		b.Close()

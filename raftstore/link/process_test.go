@@ -130,6 +130,8 @@ func runNode(text string, in io.Reader, out io.Writer) error {
 					say("added")
 				}
 			}()
+		case "last":
+			say("last %d", m.LastIndex())
 		case "total":
 			say("total %d", m.sum.total.Load())
 		}
@@ -279,6 +281,13 @@ func TestProcessKilled(t *testing.T) {
 		eventually(t, "all know that b leads", func() bool { return p.newest("leader") == "r-id-b" })
 	}
 	add(t, b)
+	for _, p := range []*nodeProcess{a, c} { // who has less cannot be elected
+		eventually(t, "the entry is everywhere", func() bool {
+			b.tell(t, "last")
+			p.tell(t, "last")
+			return p.newest("last") != "" && p.newest("last") == b.newest("last")
+		})
+	}
 	killed := time.Now()
 	if err := b.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -129,6 +129,15 @@ func leaderOf(t testing.TB, members ...*member) *member {
 	return leader
 }
 
+// haveAll waits until all members have what the leader has: those that have less cannot
+// be elected.
+func haveAll(t testing.TB, leader *member, members ...*member) {
+	t.Helper()
+	for _, m := range members {
+		eventually(t, "the newest entry", func() bool { return m.LastIndex() == leader.LastIndex() })
+	}
+}
+
 // TestRaftFailsOver runs a group on three nodes, and ends the node that leads.
 func TestRaftFailsOver(t *testing.T) {
 	for _, s := range security {
@@ -224,6 +233,7 @@ func TestTakeOver(t *testing.T) {
 	if err := leader.add(1); err != nil {
 		t.Fatal(err)
 	}
+	haveAll(t, leader, members...)
 	term := leader.CurrentTerm()
 	ended := time.Now()
 	leader.node.Close()
@@ -258,7 +268,7 @@ func TestTakeOverPassesTurn(t *testing.T) {
 	if err := members[2].tr.Campaign(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	leaderOf(t, members[2])
+	haveAll(t, leaderOf(t, members[2]), members...)
 	members[2].node.Close()
 	eventually(t, "c is gone", func() bool { return nodes[1].State("id-c") == Gone })
 	start := time.Now()

@@ -28,6 +28,7 @@ type certs struct {
 	files TLSFiles
 	name  string
 	log   *slog.Logger
+	every time.Duration // how often the files are looked at
 	now   atomic.Pointer[keys]
 }
 
@@ -41,7 +42,7 @@ type keys struct {
 
 // openCerts reads the files, which must fit together and name this node.
 func openCerts(files TLSFiles, name string, log *slog.Logger) (*certs, error) {
-	c := &certs{files: files, name: name, log: log}
+	c := &certs{files: files, name: name, log: log, every: reloadEvery}
 	k, err := c.load()
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (c *certs) load() (*keys, error) {
 // watch reads the files again when they changed, until ctx ends. What does not fit
 // together, as when only one of two files is replaced yet, is left for the next time.
 func (c *certs) watch(ctx context.Context) {
-	tick := time.NewTicker(reloadEvery)
+	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	var failed string
 	for {

@@ -191,6 +191,7 @@ func TestCertificatesReload(t *testing.T) {
 	nodes := make(map[string]*testNode)
 	for _, name := range []string{"a", "b"} {
 		nodes[name] = newTestNode(t, name, func(c *Config) { c.TLS = old.issue(t, dir, name, nil) })
+		nodes[name].creds.every = 20 * time.Millisecond
 		nodes[name].start(t)
 	}
 	a, b := nodes["a"], nodes["b"]
@@ -369,7 +370,9 @@ func TestConnLimit(t *testing.T) {
 	noLeak(t)
 	nodes := testNodes(t, true, "a", "b")
 	a, b := nodes[0], nodes[1]
+	b.Link.mu.Lock()
 	b.maxConns = 3
+	b.Link.mu.Unlock()
 	to := target{address: b.Addr().String(), id: b.id, name: "b", kind: kindRPC}
 	for range 3 {
 		c, err := a.dial(t.Context(), to)
