@@ -31,7 +31,7 @@ var ours = []struct {
 	{"shard/ring", nil, "a container knows nothing of what it contains"},
 	{"raftstore", []string{"raftstore", "shard"}, "the store serves any edge and so knows none"},
 	{"raftstore/peer", []string{"raftstore/store", "shard/codec", "shard/command", "shard/query"}, "messages between nodes are carried, whoever executes them"},
-	{"raftstore/placement", []string{"raftstore/store", "shard/codec", "shard/command"}, "which node holds what is settled without asking what is held"},
+	{"raftstore/placement", []string{"raftstore/link", "raftstore/store", "shard/codec", "shard/command"}, "which node holds what is settled without asking what is held"},
 	{"raftstore/link", nil, "nodes are connected whatever they say to each other"},
 	{"raftstore/replica", []string{"raftstore/store", "shard"}, "one shard's replica knows nothing of the other shards, nor of who is told"},
 	{"raftstore/watch", []string{"raftstore/store", "shard"}, "who is told does not depend on what a shard is, nor on how nodes are connected"},

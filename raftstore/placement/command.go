@@ -20,8 +20,9 @@ type Init struct {
 	Cluster string         `json:"cluster"` // UUID
 	Epoch   uint64         `json:"epoch"`
 	Limits  command.Limits `json:"limits"`
-	// HookBytes: see Config.
-	HookBytes int `json:"hookBytes"`
+	// HookBytes and ConfigVersion: see Config. 0: the first version.
+	HookBytes     int    `json:"hookBytes"`
+	ConfigVersion uint64 `json:"configVersion,omitempty"`
 	// Nodes are the first nodes of the cluster; they need not be admitted.
 	Nodes []Join `json:"nodes"`
 	// Founders hold the first replica of each shard, beginning with shard 0.
@@ -54,7 +55,7 @@ func (c *Init) apply(t *change) error {
 		return refuse("founders", "%d shards is not within 1-%d", len(c.Founders), MaxShards)
 	}
 	t.Cluster, t.Epoch = c.Cluster, c.Epoch
-	t.Config = Config{Version: 1, Limits: c.Limits, HookBytes: c.HookBytes}
+	t.Config = Config{Version: max(1, c.ConfigVersion), Limits: c.Limits, HookBytes: c.HookBytes}
 	for _, n := range c.Nodes {
 		if err := n.apply(t); err != nil {
 			return err

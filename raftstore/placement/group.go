@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A Network reaches the placement groups of other nodes. link.Link is one by way of
@@ -70,10 +68,9 @@ type GroupConfig struct {
 
 // A Seed is what a new cluster begins with.
 type Seed struct {
-	Epoch     uint64 // 0: the time
-	Limits    command.Limits
-	HookBytes int
-	Shards    int
+	Epoch  uint64 // 0: the time
+	Config Config // Version 0: the first
+	Shards int    // 0: one
 }
 
 // ErrDuplicate means that a node with this one's UUID is running already.

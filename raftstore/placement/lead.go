@@ -124,7 +124,8 @@ func (g *Group) initial() *Init {
 	}
 	seed := &g.cfg.Seed
 	c := &Init{
-		Cluster: NewUUID(), Epoch: seed.Epoch, Limits: seed.Limits, HookBytes: seed.HookBytes,
+		Cluster: NewUUID(), Epoch: seed.Epoch,
+		Limits: seed.Config.Limits, HookBytes: seed.Config.HookBytes, ConfigVersion: seed.Config.Version,
 		Nodes: founders, Made: g.cfg.Solo,
 	}
 	if c.Epoch == 0 {

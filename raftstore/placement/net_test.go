@@ -156,7 +156,7 @@ func (w *world) config(i, n int) GroupConfig {
 	cfg := GroupConfig{
 		Dir:  filepath.Join(w.dir, name),
 		Node: Node{ID: NodeID("uuid-" + name), Name: name, Address: addr(i), Roles: RoleGateway | RoleStore},
-		Seed: Seed{Shards: 4, Limits: command.Limits{Recents: 7}, HookBytes: 100},
+		Seed: Seed{Shards: 4, Config: Config{Limits: command.Limits{Recents: 7}, HookBytes: 100}},
 	}
 	if i < n {
 		cfg.Expect = n

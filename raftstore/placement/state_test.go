@@ -165,11 +165,14 @@ func checkSpread(t *testing.T, what string, got map[NodeID]int, nodes, all int) 
 // TestSoloBecomesThree begins with the shards that one node had before the cluster.
 func TestSoloBecomesThree(t *testing.T) {
 	b := newBench(t)
-	init := &Init{Cluster: "c1", Epoch: 9, Nodes: []Join{store("n1")}, Made: true}
+	init := &Init{Cluster: "c1", Epoch: 9, ConfigVersion: 5, Nodes: []Join{store("n1")}, Made: true}
 	for range 6 {
 		init.Founders = append(init.Founders, NewReplica{ID: SoloReplica, Node: "n1"})
 	}
 	b.do(init)
+	if v := b.s.Map().Config.Version; v != 5 {
+		t.Errorf("Config.Version = %d, want the one before the cluster", v)
+	}
 	solo := Solo(*b.s.Map().Node("n1"), 9, b.s.Map().Config, 6)
 	if !reflect.DeepEqual(b.s.Map().Shards, solo.Shards) || !reflect.DeepEqual(b.s.Map().Slots, solo.Slots) {
 		t.Fatalf("shards = %+v, want those of Solo", b.s.Map().Shards)
