@@ -52,7 +52,9 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 	for shard := range shards {
 		of := placement.Shard{ID: uint32(shard)}
 		for i := range nodes {
-			of.Replicas = append(of.Replicas, placement.Replica{ID: fmt.Sprintf("r%d-%d", shard, i), Node: c.m.Nodes[i].ID})
+			id := fmt.Sprintf("r%d-%d", shard, i)
+			of.Replicas = append(of.Replicas, placement.Replica{ID: id, Node: c.m.Nodes[i].ID})
+			of.Founders = append(of.Founders, id)
 		}
 		c.m.Shards = append(c.m.Shards, of)
 	}
@@ -112,10 +114,29 @@ func (c *testCluster) start(i int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	// Placement has noted by now that the directories are there.
+	if err := s.SetMap(c.made()); err != nil {
+		c.t.Fatal(err)
+	}
 	n.store.Store(s)
 	if err := l.Start(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// made returns the map after each node has made its replicas.
+func (c *testCluster) made() *placement.Map {
+	m := *c.m
+	m.Version++
+	m.Shards = slices.Clone(m.Shards)
+	for i := range m.Shards {
+		sh := &m.Shards[i]
+		sh.Replicas = slices.Clone(sh.Replicas)
+		for k := range sh.Replicas {
+			sh.Replicas[k].Made = true
+		}
+	}
+	return &m
 }
 
 // connect tells all links of all others.

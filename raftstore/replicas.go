@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/belfry-im/belfry/raftstore/placement"
-	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 // SetMap takes over a newer map: it opens the replicas that this node is to have, and
@@ -35,6 +33,10 @@ func (s *Store) SetMap(m *placement.Map) error {
 // reconcile opens and closes replicas so that this node has those that m names. The
 // caller holds mapping.
 func (s *Store) reconcile(m *placement.Map) error {
+	if m.Cluster != "" && !s.cleaned {
+		s.removeLeftovers(m)
+		s.cleaned = true
+	}
 	var errs []error
 	kept := s.replicas[:0:0]
 	for _, here := range s.replicas {
@@ -44,6 +46,10 @@ func (s *Store) reconcile(m *placement.Map) error {
 		}
 		here.stop()
 		here.shardRef.replicated.CompareAndSwap(here, nil)
+		s.cluster.background.Go(func() {
+			<-here.ended
+			s.removeReplica(s.replicaDir(here.id, here.replicaID))
+		})
 	}
 	for i := range m.Shards {
 		of := &m.Shards[i]
@@ -52,47 +58,65 @@ func (s *Store) reconcile(m *placement.Map) error {
 			continue
 		}
 		sh := s.owners.Load().shard(of.ID)
-		if sh.here() == nil {
-			here, err := s.openReplica(sh, of, r)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			kept = append(kept, here)
+		if sh.here() != nil {
+			continue
+		}
+		if err := prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, s.cfg.Node); err != nil {
+			errs = append(errs, fmt.Errorf("shard %d: %w", of.ID, err))
+			continue
 		}
 		if !r.Made {
+			// It is opened once the map says so: from then on its vote cannot get lost
+			// unnoticed.
 			s.cluster.Made(of.ID, r.ID)
+			continue
 		}
+		kept = append(kept, s.openReplica(sh, of, r))
 	}
 	s.replicas = kept
 	s.budget.setReplicas(kept)
 	return errors.Join(errs...)
 }
 
-// openReplica opens the replica r of a shard. Placement has made it: its directory is
-// named by its id, and once it was there it must not be missing, because the vote is in
-// it.
-func (s *Store) openReplica(sh *shardRef, of *placement.Shard, r *placement.Replica) (*localShard, error) {
-	dir := s.replicaDir(of.ID, r.ID)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && r.Made {
-		return nil, fmt.Errorf("raftstore: shard %d: %s is not there, and with it the vote of replica %s: make the replica anew with belfry cluster rebuild-replica, or start with the directory that holds it",
-			of.ID, dir, r.ID)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		if err := os.Mkdir(dir, dirMode); err != nil {
-			return nil, err
-		}
-		if err := replica.SyncDir(filepath.Dir(dir)); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, err
-	}
+// openReplica runs the replica r of a shard, whose directory is prepared.
+func (s *Store) openReplica(sh *shardRef, of *placement.Shard, r *placement.Replica) *localShard {
 	here := newLocalShard(sh, of, r)
 	ctx, stop := context.WithCancel(s.shardsCtx)
-	here.stop = stop
+	here.stop, here.ended = stop, make(chan struct{})
 	sh.replicated.Store(here)
-	s.shardRuns.Go(func() { here.local.Run(ctx) })
-	return here, nil
+	s.shardRuns.Go(func() {
+		defer close(here.ended)
+		here.local.Run(ctx)
+	})
+	return here
+}
+
+// removeReplica removes the directory of a replica that has left its shard.
+func (s *Store) removeReplica(dir string) {
+	if err := os.RemoveAll(dir); err != nil {
+		s.cfg.Log.Error("a replica that has left its shard is still on the disk", "dir", dir, "err", err)
+		return
+	}
+	s.cfg.Log.Info("removed a replica that has left its shard", "dir", dir)
+}
+
+// removeLeftovers removes the directories of replicas that have left their shards while
+// this node was not there. It is called before any replica is opened.
+func (s *Store) removeLeftovers(m *placement.Map) {
+	dirs, err := filepath.Glob(filepath.Join(s.cfg.Dir, "shard-*"))
+	if err != nil {
+		panic(err) // the pattern is a constant but for the directory
+	}
+	for _, dir := range dirs {
+		info, err := readReplicaInfo(dir)
+		if err != nil || info.ID == "" || info.Cluster != m.Cluster || info.Since > m.Version {
+			continue
+		}
+		of := m.Shard(info.Shard)
+		if of == nil || of.Replica(info.ID) == nil || of.Replica(info.ID).Node != s.cluster.Node {
+			s.removeReplica(dir)
+		}
+	}
 }
 
 // replicaDir returns the directory of a replica.

@@ -67,7 +67,9 @@ type localShard struct {
 	*shardRef
 	replicaID   string
 	replication Replication // zero without a cluster
-	stop        func()      // ends the replica; nil without a cluster
+	// stop ends the replica, and ended is closed once it has; nil without a cluster.
+	stop  func()
+	ended chan struct{}
 
 	// Owned by led.
 	ledTerm, ledTimes uint64
@@ -99,8 +101,10 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 		sh.replication = s.cluster.Link.Replicate(id, r.ID, s.locate(id))
 		c.Transport = sh.replication.Transport
 		c.Desired = func() []replica.Member { return s.members(id) }
-		if !slices.ContainsFunc(of.Replicas, func(r placement.Replica) bool { return r.Made }) {
-			c.Bootstrap = s.members(id) // the shard is new
+		if slices.Contains(of.Founders, r.ID) {
+			for _, id := range of.Founders {
+				c.Bootstrap = append(c.Bootstrap, replica.Member{ID: id})
+			}
 		}
 	}
 	sh.local = replica.New(c)

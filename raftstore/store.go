@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,9 @@ const (
 type Config struct {
 	// Dir holds the data. It is created when it is not there, and locked.
 	Dir string
-	// Node names this node; default "node". It cannot change.
+	// Data is Dir, if it has been opened already: the store closes it. nil: Open opens it.
+	Data *DataDir
+	// Node names this node; default "node". It cannot change, except in a cluster.
 	Node string
 	// Shards is the number of shards, default as many as Dir has, or newShards. It
 	// cannot change.
@@ -232,13 +233,14 @@ type Store struct {
 	reads       chan struct{} // holds a value for each read for another node that runs
 	publishing  sync.Mutex    // held while the status is set
 	budget      *budget
-	lock        *os.File
+	data        *DataDir
 
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
 	importing  chan struct{} // holds a value while an import runs
 
 	mapping  sync.Mutex    // held while a map is taken over
+	cleaned  bool          // removeLeftovers has run; guarded by mapping
 	replicas []*localShard // of this node; guarded by mapping
 
 	// The shards are stopped before the rest, which answers for them while they drain.
@@ -261,13 +263,16 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, conf, err := openDataDir(&cfg)
+	data := cfg.Data
+	if data == nil {
+		data, err = openDataDir(&cfg, cfg.Cluster != nil)
+	}
 	if err != nil {
 		m.unregister()
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, metrics: m, lock: lock,
+		cfg: cfg, metrics: m, data: data,
 		clock:     replica.NewClock(cfg.Clock, cfg.ClockSettle),
 		importing: make(chan struct{}, 1),
 	}
@@ -297,7 +302,7 @@ func Open(cfg Config) (*Store, error) {
 		})
 		err = s.SetMap(s.cluster.m)
 	} else {
-		err = s.openSolo(conf)
+		err = s.openSolo()
 	}
 	s.restRuns.Go(func() { s.budget.run(rest) })
 	if err != nil {
@@ -308,13 +313,14 @@ func Open(cfg Config) (*Store, error) {
 
 // openSolo opens the shards of a node without a cluster, and returns when each serves,
 // has stopped, or waits for room.
-func (s *Store) openSolo(conf configuration) error {
+func (s *Store) openSolo() error {
 	cfg := &s.cfg
-	node := placement.Node{ID: placement.NodeID(cfg.Node), Name: cfg.Node}
+	node := placement.Node{ID: s.data.Node(), Name: cfg.Node}
+	conf := &s.data.info.Configuration
 	m := placement.Solo(node, conf.Epoch, placement.Config{Version: conf.Version, Limits: conf.Limits, HookBytes: conf.HookBytes}, cfg.Shards)
 	s.setMap(m)
 	for i, sh := range s.shards() {
-		here := newLocalShard(sh, &m.Shards[i], &placement.Replica{ID: cfg.Node})
+		here := newLocalShard(sh, &m.Shards[i], &m.Shards[i].Replicas[0])
 		sh.replicated.Store(here)
 		s.replicas = append(s.replicas, here)
 		s.shardRuns.Go(func() { here.local.Run(s.shardsCtx) })
@@ -344,7 +350,7 @@ func (s *Store) Close() error {
 		s.stopRest()
 		s.restRuns.Wait()
 		s.metrics.unregister()
-		s.closeErr = s.lock.Close()
+		s.closeErr = s.data.Close()
 	})
 	return s.closeErr
 }

@@ -212,7 +212,7 @@ func TestDevListens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := o.check(true); err != nil {
+		if err := o.check(func(flag string) bool { return flag == "listen" }); err != nil {
 			t.Errorf("--dev --listen %s: %v", listen, err)
 		}
 	}
@@ -220,7 +220,7 @@ func TestDevListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.check(false); err != nil || o.listen != cli.DevListen {
+	if err := o.check(func(string) bool { return false }); err != nil || o.listen != cli.DevListen {
 		t.Errorf("--dev listens on %s, %v, want %s", o.listen, err, cli.DevListen)
 	}
 }

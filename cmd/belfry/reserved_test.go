@@ -51,7 +51,7 @@ func TestTrustedProxies(t *testing.T) {
 		t.Errorf("proxies = %v, %t, want %v with the protocol", o.trustedProxies, o.proxyProtocol, want)
 	}
 	o.trustedProxies, o.dev = nil, true
-	if err := o.check(false); err == nil || !strings.Contains(err.Error(), "--proxy-protocol: want --trusted-proxies") {
+	if err := o.check(func(string) bool { return false }); err == nil || !strings.Contains(err.Error(), "--proxy-protocol: want --trusted-proxies") {
 		t.Errorf("--proxy-protocol alone: %v, want an error that names --trusted-proxies", err)
 	}
 }

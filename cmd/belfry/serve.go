@@ -22,7 +22,6 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
-	"github.com/belfry-im/belfry/raftstore"
 )
 
 const (
@@ -72,7 +71,7 @@ variable over the file.`,
   BELFRY_LISTEN=127.0.0.1:9000 belfry serve --dev`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(cmd.Flags().Changed("listen")); err != nil {
+			if err := o.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
@@ -158,11 +157,12 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 		config.Hooks, config.HookBytes, config.QueuedAfter = hooks, o.webhooks.storedBytes, o.webhooks.queuedAfter
 	}
 	faults.configure(&config)
-	store, err := raftstore.Open(config)
+	backend, err := openBackend(config, o.cluster.config())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
+	store := backend.store
+	defer func() { err = errors.Join(err, backend.Close()) }()
 	defer closeHooks() // before the store: it notes what was delivered
 	administration, err := admin.New(o.adminConfig(store, adminTokens, log))
 	if err != nil {
@@ -185,7 +185,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
 	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	go func() { ended <- clients.Serve(edge.Listener(listen, in.certificate.config())) }()
 	go func() {
 		ended <- in.serve(operations, netutil.LimitListener(adminListen, maxAdminConnections), in.adminCertificate)
@@ -194,7 +194,14 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 
 	o.warnOfClearText(log)
 
-	err = waitReady(ctx, store.Ready, ended, log)
+	background.Go(func() {
+		select {
+		case <-running.Done():
+		case <-backend.failed:
+			ended <- backend.failure()
+		}
+	})
+	err = waitReady(ctx, backend.ready, ended, log)
 	if err == nil && ctx.Err() == nil {
 		fmt.Fprintf(stdout, "ready listen=%s admin=%s\n", listen.Addr(), adminListen.Addr())
 		if o.dev {

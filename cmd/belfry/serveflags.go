@@ -76,6 +76,7 @@ type serveOptions struct {
 
 	loginTimeout, idleTimeout, ackTimeout, stallTimeout, writeTimeout, frameTimeout, drainSpread time.Duration
 
+	cluster  clusterOptions
 	webhooks webhookOptions
 
 	logLevel, logFormat string
@@ -99,7 +100,8 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 
 	fs.StringVar(&o.data, "data", cli.DefaultData, "folder for all data")
 	fs.StringVar(&o.node, "node", "node", "name of this node")
-	fs.Var(cli.Count(&o.shards, 0, 64), "shards", "number of shards; 0 = as many as the data folder has, 1 in a new one")
+	o.cluster.bind(fs)
+	fs.Var(cli.Count(&o.shards, 0, 64), "shards", "number of shards; 0 = as many as the data folder has, in a new one 1, in a new cluster one for each node that begins it")
 	o.raftLog = raftstore.RaftLogWAL
 	fs.Var(cli.Choice(&o.raftLog, raftstore.RaftLogWAL, raftstore.RaftLogBolt), "raft-log", "how logs are kept on disk")
 	o.clockSettle = 10 * time.Minute
@@ -202,12 +204,16 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 }
 
 // check returns an error for flags that contradict each other, and applies the
-// defaults of --dev. listenSet reports whether --listen was given.
-func (o *serveOptions) check(listenSet bool) error {
-	if o.dev && !listenSet {
+// defaults of --dev. changed reports whether a flag was given.
+func (o *serveOptions) check(changed func(flag string) bool) error {
+	if o.dev && !changed("listen") {
 		o.listen = cli.DevListen
 	}
-	for _, a := range []struct{ flag, address string }{{"listen", o.listen}, {"admin-listen", o.adminListen}} {
+	addresses := []struct{ flag, address string }{{"listen", o.listen}, {"admin-listen", o.adminListen}}
+	if o.cluster.listen != "" {
+		addresses = append(addresses, struct{ flag, address string }{flagListen, o.cluster.listen})
+	}
+	for _, a := range addresses {
 		host, _, err := net.SplitHostPort(a.address)
 		if err != nil {
 			return cli.Usagef("--%s: want host:port or :port: %w", a.flag, err)
@@ -241,6 +247,9 @@ func (o *serveOptions) check(listenSet bool) error {
 			return cli.Usagef("--allowed-origins: %w", err)
 		}
 	}
+	if err := o.cluster.check(changed); err != nil {
+		return err
+	}
 	return o.webhooks.check()
 }
 
@@ -251,6 +260,9 @@ func (o *serveOptions) warnOfClearText(log *slog.Logger) {
 	}
 	if o.adminTLSCert == "" && !isLoopbackAddress(o.adminListen) {
 		log.Warn("admin tokens cross the network in the clear: see --admin-tls-cert", "admin", o.adminListen)
+	}
+	if o.cluster.insecure {
+		log.Warn("nodes are trusted, and messages cross the network between them in the clear: see --cluster-tls-cert", "listen", o.cluster.listen)
 	}
 }
 

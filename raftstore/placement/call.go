@@ -28,7 +28,8 @@ type mapRequest struct {
 
 type joinRequest struct {
 	Join
-	Start string `json:"start"` // Group.start of the process
+	Start string `json:"start"`          // Group.start of the process
+	Look  bool   `json:"look,omitempty"` // only look for a process that runs as this node
 }
 
 type joinAnswer struct {

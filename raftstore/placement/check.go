@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -58,7 +59,7 @@ func (m *Map) checkShards(nodes map[NodeID]*Node) error {
 				return fmt.Errorf("shard %d: replica %s stays on node %q, which is leaving", sh.ID, r.ID, r.Node)
 			}
 			ids[r.ID], on[r.Node] = true, true
-			made = made || r.Made || r.Founder
+			made = made || r.Made || slices.Contains(sh.Founders, r.ID)
 		}
 		if !made && len(sh.Replicas) > 0 {
 			return fmt.Errorf("shard %d: has no replica that was made or is to found it", sh.ID)

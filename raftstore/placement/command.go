@@ -25,9 +25,9 @@ type Init struct {
 	ConfigVersion uint64 `json:"configVersion,omitempty"`
 	// Nodes are the first nodes of the cluster; they need not be admitted.
 	Nodes []Join `json:"nodes"`
-	// Founders hold the first replica of each shard, beginning with shard 0.
-	Founders []NewReplica `json:"founders"`
-	// Made: the founders hold a state already, of the time before the cluster.
+	// Shards has the replicas of each shard, beginning with shard 0: they found it.
+	Shards [][]NewReplica `json:"shards"`
+	// Made: the replicas hold a state already, of the time before the cluster.
 	Made bool `json:"made,omitempty"`
 }
 
@@ -51,8 +51,8 @@ func (c *Init) apply(t *change) error {
 		return refuse("hookBytes", "%d is negative", c.HookBytes)
 	case len(c.Nodes) == 0 || len(c.Nodes) > MaxNodes:
 		return refuse("nodes", "%d is not within 1-%d", len(c.Nodes), MaxNodes)
-	case len(c.Founders) == 0 || len(c.Founders) > MaxShards:
-		return refuse("founders", "%d shards is not within 1-%d", len(c.Founders), MaxShards)
+	case len(c.Shards) == 0 || len(c.Shards) > MaxShards:
+		return refuse("shards", "%d is not within 1-%d", len(c.Shards), MaxShards)
 	}
 	t.Cluster, t.Epoch = c.Cluster, c.Epoch
 	t.Config = Config{Version: max(1, c.ConfigVersion), Limits: c.Limits, HookBytes: c.HookBytes}
@@ -62,21 +62,39 @@ func (c *Init) apply(t *change) error {
 		}
 		t.node(n.ID).Admitted = true
 	}
-	shards := t.shards()
-	for i, f := range c.Founders {
-		if c.Made {
-			if f.ID != SoloReplica || f.Node != c.Nodes[0].ID {
-				return refuse("founders", "replica %q on node %q: replicas of the time before the cluster are %q on its first node", f.ID, f.Node, SoloReplica)
-			}
-		} else if err := t.checkNewReplica(f); err != nil {
+	for i, replicas := range c.Shards {
+		sh, err := t.found(uint32(i), replicas, c)
+		if err != nil {
 			return err
 		}
-		*shards = append(*shards, Shard{ID: uint32(i), Replicas: []Replica{
-			{ID: f.ID, Node: f.Node, Made: c.Made, Founder: true},
-		}})
+		shards := t.shards()
+		*shards = append(*shards, sh)
 	}
-	t.Slots = equalSlots(len(c.Founders))
+	t.Slots = equalSlots(len(c.Shards))
 	return nil
+}
+
+// found returns a shard that begins with these replicas.
+func (t *change) found(id uint32, replicas []NewReplica, c *Init) (Shard, error) {
+	sh := Shard{ID: id}
+	if len(replicas) == 0 || len(replicas) > ReplicasPer {
+		return sh, refuse("shards", "shard %d has %d replicas, not 1-%d", id, len(replicas), ReplicasPer)
+	}
+	for _, r := range replicas {
+		if c.Made {
+			if r.ID != SoloReplica || r.Node != c.Nodes[0].ID || len(replicas) > 1 {
+				return sh, refuse("shards", "shard %d: replica %q on node %q: a shard of the time before the cluster has one, %q on the first node", id, r.ID, r.Node, SoloReplica)
+			}
+		} else if err := t.checkNewReplica(r); err != nil {
+			return sh, err
+		}
+		if n := t.Node(r.Node); !n.takesReplicas() || sh.On(r.Node) != nil || sh.Replica(r.ID) != nil {
+			return sh, refuse("shards", "shard %d: node %q is no store, or has two replicas", id, n.Name)
+		}
+		sh.Replicas = append(sh.Replicas, Replica{ID: r.ID, Node: r.Node, Made: c.Made})
+		sh.Founders = append(sh.Founders, r.ID)
+	}
+	return sh, nil
 }
 
 // Join makes a node known, or notes that a known one has another address or name, or

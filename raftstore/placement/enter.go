@@ -307,6 +307,40 @@ func (g *Group) joinVia(address string) (reason string, done bool) {
 	return "", n != nil
 }
 
+// copyPatience bounds how long a start looks for a process that has a copy of its files.
+const copyPatience = 2 * time.Second
+
+// checkCopy returns ErrDuplicate if another node of the cluster knows of a process that
+// runs as this node. It looks before this one can vote; if nobody answers in time, join
+// finds out later.
+func (g *Group) checkCopy() error {
+	if g.Map().Node(g.cfg.Node.ID) == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, copyPatience)
+	defer cancel()
+	known := g.known()
+	answered := make(chan string, len(known))
+	for _, t := range known {
+		g.runs.Go(func() {
+			a, err := call[joinAnswer](ctx, g, "", t.address, methodJoin, joinRequest{Join: g.self(), Start: g.start, Look: true})
+			if err != nil {
+				a.Duplicate = ""
+			}
+			answered <- a.Duplicate
+			if err == nil {
+				cancel()
+			}
+		})
+	}
+	for range known {
+		if at := <-answered; at != "" {
+			return fmt.Errorf("%w (it is at %s)", ErrDuplicate, at)
+		}
+	}
+	return nil
+}
+
 // joined handles methodJoin: it takes the node into the map.
 func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 	m := g.Map()
@@ -322,6 +356,9 @@ func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 		if err == nil && h.ID == r.ID && h.Start != r.Start {
 			return joinAnswer{Duplicate: known.Address}, nil
 		}
+	}
+	if r.Look {
+		return joinAnswer{}, nil
 	}
 	if known == nil || known.Name != r.Name || known.Address != r.Address || known.Roles != r.Roles {
 		next, err := g.Propose(ctx, &r.Join)

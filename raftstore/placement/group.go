@@ -26,7 +26,7 @@ type Network interface {
 	Call(ctx context.Context, node NodeID, method string, request []byte) ([]byte, error)
 	// CallAddress calls whichever node is at an address.
 	CallAddress(ctx context.Context, address, method string, request []byte) ([]byte, error)
-	// SetNodes says which nodes there are, and of which cluster, "" if it is none yet.
+	// SetNodes says which nodes there are, and of which cluster, once that is known.
 	SetNodes(cluster string, nodes []Node)
 	// Transport returns the transport of Raft for the server local. Raft closes it if
 	// it is an io.Closer.
@@ -132,6 +132,10 @@ func Open(cfg GroupConfig) (*Group, error) {
 	g.ctx, g.end = context.WithCancelCause(context.Background())
 	cfg.Network.Serve(g.handle)
 	g.tellNodes()
+	if err := g.checkCopy(); err != nil {
+		g.end(nil)
+		return nil, err
+	}
 	if g.founders != nil || g.shouldVote() {
 		if err := g.openMember(); err != nil {
 			g.end(nil)
@@ -315,11 +319,14 @@ func (g *Group) tellNodes() {
 	m, founders := g.m, g.founders
 	g.mu.Unlock()
 	if m.Cluster == "" {
+		if founders == nil {
+			return
+		}
 		nodes := make([]Node, 0, len(founders))
 		for _, f := range founders {
 			nodes = append(nodes, Node{ID: f.ID, Name: f.Name, Address: f.Address, Roles: f.Roles})
 		}
-		g.cfg.Network.SetNodes("", nodes)
+		g.cfg.Network.SetNodes(clusterOf(founders), nodes)
 		return
 	}
 	g.cfg.Network.SetNodes(m.Cluster, m.Nodes)

@@ -3,8 +3,10 @@ package placement
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -124,7 +126,7 @@ func (g *Group) initial() *Init {
 	}
 	seed := &g.cfg.Seed
 	c := &Init{
-		Cluster: NewUUID(), Epoch: seed.Epoch,
+		Cluster: clusterOf(founders), Epoch: seed.Epoch,
 		Limits: seed.Config.Limits, HookBytes: seed.Config.HookBytes, ConfigVersion: seed.Config.Version,
 		Nodes: founders, Made: g.cfg.Solo,
 	}
@@ -132,11 +134,15 @@ func (g *Group) initial() *Init {
 		c.Epoch = uint64(time.Now().UnixMilli())
 	}
 	for i := range max(1, seed.Shards) {
-		f := NewReplica{ID: NewUUID(), Node: founders[i%len(founders)].ID}
 		if g.cfg.Solo {
-			f.ID = SoloReplica
+			c.Shards = append(c.Shards, []NewReplica{{ID: SoloReplica, Node: founders[0].ID}})
+			continue
 		}
-		c.Founders = append(c.Founders, f)
+		var replicas []NewReplica
+		for k := range min(len(founders), ReplicasPer) {
+			replicas = append(replicas, NewReplica{ID: NewUUID(), Node: founders[(i+k)%len(founders)].ID})
+		}
+		c.Shards = append(c.Shards, replicas)
 	}
 	return c
 }
@@ -298,7 +304,22 @@ func (g *Group) label(id NodeID) string {
 func NewUUID() string {
 	var b [16]byte
 	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return formatUUID(b, 4)
+}
+
+// clusterOf returns the UUID of the cluster that these nodes found: all of them need it
+// before the first of them can commit anything. It is of version 8, since it is made
+// from their own.
+func clusterOf(founders []Join) string {
+	h := sha256.New()
+	for _, f := range founders {
+		fmt.Fprintf(h, "%s\n", f.ID)
+	}
+	return formatUUID([16]byte(h.Sum(nil)), 8)
+}
+
+func formatUUID(b [16]byte, version byte) string {
+	b[6], b[8] = b[6]&0x0f|version<<4, b[8]&0x3f|0x80
 	h := hex.EncodeToString(b[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

@@ -106,6 +106,10 @@ type Shard struct {
 	// Replicas: no two are on one node. The first one that stays is where the shard's
 	// leader should be. There may be none before the first is made.
 	Replicas []Replica `json:"replicas"`
+	// Founders are the IDs of the replicas that its Raft group begins with, all of them
+	// voters. They never change once one of them is made, also if some leave. Every other
+	// replica waits for a leader to send it what it needs.
+	Founders []string `json:"founders"`
 }
 
 // A Replica is one copy of a shard.
@@ -116,9 +120,6 @@ type Replica struct {
 	// is not there from then on is lost, and so is its vote: the replica has to be made
 	// anew under another ID.
 	Made bool `json:"made"`
-	// Founder: it begins the shard's Raft group, as its only member, if its log is
-	// empty. Every other replica waits for a leader to send it what it needs.
-	Founder bool `json:"founder,omitempty"`
 	// Leaving: it is to leave the Raft group, once those that stay are voters.
 	Leaving bool `json:"leaving,omitempty"`
 }
@@ -140,7 +141,7 @@ func Solo(node Node, epoch uint64, config Config, shards int) *Map {
 	m := &Map{Epoch: epoch, Config: config, Nodes: []Node{node}, Slots: equalSlots(shards)}
 	for id := range shards {
 		m.Shards = append(m.Shards, Shard{
-			ID: uint32(id), Replicas: []Replica{{ID: SoloReplica, Node: node.ID, Made: true, Founder: true}},
+			ID: uint32(id), Replicas: []Replica{{ID: SoloReplica, Node: node.ID, Made: true}}, Founders: []string{SoloReplica},
 		})
 	}
 	return m

@@ -77,9 +77,7 @@ func invoke(ctx context.Context, conn grpc.ClientConnInterface, method string, r
 }
 
 func (n *overLink) SetNodes(cluster string, nodes []Node) {
-	if cluster != "" {
-		n.link.SetCluster(cluster)
-	}
+	n.link.SetCluster(cluster)
 	peers := make([]link.Peer, 0, len(nodes))
 	for _, node := range nodes {
 		if node.Address != "" {

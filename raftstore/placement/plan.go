@@ -92,6 +92,9 @@ func planLeaders(m *Map) []Command {
 // every change a message, and five survive the loss of two.
 const maxVoters = 5
 
+// MaxFounders bounds the nodes that found a cluster: they all vote.
+const MaxFounders = maxVoters
+
 // Voters returns which nodes should vote on changes of the map: up to five stores, an
 // odd number of them, those that joined first.
 func (m *Map) Voters() []NodeID {

@@ -29,7 +29,10 @@ func (c *AddReplica) apply(t *change) error {
 		return refuse("shard", "shard %d has its %d replicas", c.Shard, ReplicasPer)
 	}
 	sh := t.shard(c.Shard)
-	sh.Replicas = append(sh.Replicas, Replica{ID: c.ID, Node: c.Node, Founder: len(sh.Replicas) == 0})
+	sh.Replicas = append(sh.Replicas, Replica{ID: c.ID, Node: c.Node})
+	if len(sh.Founders) == 0 {
+		sh.Founders = []string{c.ID}
+	}
 	return nil
 }
 

@@ -136,10 +136,18 @@ func (t *change) leaveReplica(shard uint32, id string) {
 		r.Leaving = true
 		return
 	}
-	founder := r.Founder
 	t.removeReplica(shard, id)
-	if sh := t.shard(shard); founder && len(sh.Replicas) > 0 {
-		sh.Replicas[max(0, sh.firstStaying())].Founder = true
+	// A shard that never began because all of its founders have gone begins with another
+	// replica.
+	sh := t.shard(shard)
+	for _, r := range sh.Replicas {
+		if slices.Contains(sh.Founders, r.ID) {
+			return
+		}
+	}
+	sh.Founders = nil
+	if len(sh.Replicas) > 0 {
+		sh.Founders = []string{sh.Replicas[max(0, sh.firstStaying())].ID}
 	}
 }
 

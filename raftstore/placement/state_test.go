@@ -113,7 +113,7 @@ func (b *bench) cluster(nodes, shards int) {
 		init.Nodes = append(init.Nodes, store(fmt.Sprintf("n%d", i+1)))
 	}
 	for i := range shards {
-		init.Founders = append(init.Founders, NewReplica{ID: b.newID(), Node: init.Nodes[i%nodes].ID})
+		init.Shards = append(init.Shards, []NewReplica{{ID: b.newID(), Node: init.Nodes[i%nodes].ID}})
 	}
 	b.do(init)
 }
@@ -167,7 +167,7 @@ func TestSoloBecomesThree(t *testing.T) {
 	b := newBench(t)
 	init := &Init{Cluster: "c1", Epoch: 9, ConfigVersion: 5, Nodes: []Join{store("n1")}, Made: true}
 	for range 6 {
-		init.Founders = append(init.Founders, NewReplica{ID: SoloReplica, Node: "n1"})
+		init.Shards = append(init.Shards, []NewReplica{{ID: SoloReplica, Node: "n1"}})
 	}
 	b.do(init)
 	if v := b.s.Map().Config.Version; v != 5 {
@@ -247,11 +247,14 @@ func TestRefusals(t *testing.T) {
 		{"init without cluster", nil, &Init{}, "cluster"},
 		{"init without epoch", nil, &Init{Cluster: "c"}, "epoch"},
 		{"init without nodes", nil, &Init{Cluster: "c", Epoch: 1}, "nodes"},
-		{"init without shards", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}}, "founders"},
-		{"init with unknown founder", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}, Founders: []NewReplica{{"r", "n2"}}}, "node"},
-		{"init with a name twice", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1"), {ID: "n2", Name: "name-n1", Address: "x:1", Roles: RoleStore}}, Founders: []NewReplica{{"r", "n1"}}}, "name"},
+		{"init without shards", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}}, "shards"},
+		{"init with unknown founder", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}, Shards: [][]NewReplica{{{"r", "n2"}}}}, "node"},
+		{"init with a name twice", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1"), {ID: "n2", Name: "name-n1", Address: "x:1", Roles: RoleStore}}, Shards: [][]NewReplica{{{"r", "n1"}}}}, "name"},
 		{"init with negative hook bytes", nil, &Init{Cluster: "c", Epoch: 1, HookBytes: -1}, "hookBytes"},
-		{"init of another's replicas", nil, &Init{Cluster: "c", Epoch: 1, Made: true, Nodes: []Join{store("n1"), store("n2")}, Founders: []NewReplica{{SoloReplica, "n2"}}}, "founders"},
+		{"init of another's replicas", nil, &Init{Cluster: "c", Epoch: 1, Made: true, Nodes: []Join{store("n1"), store("n2")}, Shards: [][]NewReplica{{{SoloReplica, "n2"}}}}, "shards"},
+		{"init with two replicas on a node", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}, Shards: [][]NewReplica{{{"r1", "n1"}, {"r2", "n1"}}}}, "shards"},
+		{"init with an empty shard", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}, Shards: [][]NewReplica{nil}}, "shards"},
+		{"init with four replicas", nil, &Init{Cluster: "c", Epoch: 1, Nodes: []Join{store("n1")}, Shards: [][]NewReplica{{{"r1", "n1"}, {"r2", "n1"}, {"r3", "n1"}, {"r4", "n1"}}}}, "shards"},
 		{"join before init", nil, new(store("n1")), "cluster"},
 		{"join without ID", made, &Join{Name: "a", Address: "x:1", Roles: RoleStore}, "id"},
 		{"join without name", made, &Join{ID: "n9", Address: "x:1", Roles: RoleStore}, "name"},
@@ -452,5 +455,20 @@ func randomCommand(rng *rand.Rand, b *bench) Command {
 		return &RemoveReplica{Shard: shard, ID: someReplica()}
 	default:
 		return &Prefer{Shard: shard, ID: someReplica()}
+	}
+}
+
+func TestClusterOfFounders(t *testing.T) {
+	a, b, c := store("n1"), store("n2"), store("n3")
+	one := clusterOf([]Join{a, b})
+	moved := b
+	moved.Address = "elsewhere:1"
+	if again := clusterOf([]Join{a, moved}); again != one {
+		t.Errorf("the same founders give %s and %s", one, again)
+	}
+	for _, others := range [][]Join{{a}, {a, c}, {a, b, c}} {
+		if other := clusterOf(others); other == one || len(other) != 36 || other[14] != '8' {
+			t.Errorf("clusterOf(%v) = %s", others, other)
+		}
 	}
 }

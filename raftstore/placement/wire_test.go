@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestGoldenCommands(t *testing.T) {
 	limits := command.Limits{}.WithDefaults()
 	commands := []Command{
-		&Init{Cluster: "c1", Epoch: 9, Limits: limits, HookBytes: 5, Nodes: []Join{store("n1")}, Founders: []NewReplica{{SoloReplica, "n1"}}, Made: true},
+		&Init{Cluster: "c1", Epoch: 9, Limits: limits, HookBytes: 5, Nodes: []Join{store("n1")}, Shards: [][]NewReplica{{{SoloReplica, "n1"}}}, Made: true},
 		new(store("n2")), &Admit{Node: "n2"}, &Maintain{Node: "n2", On: true}, &RemoveNode{Node: "n2", Fewer: true},
 		&ReplaceNode{Old: "n2", New: "n3"},
 		&SetConfig{Expect: 1, Limits: command.Limits{OfflineTTL: time.Hour}, HookBytes: 6},
@@ -76,7 +76,7 @@ func TestDecodeCommandRefuses(t *testing.T) {
 func TestDecodeMapRefuses(t *testing.T) {
 	good := `{"format":1,"map":{"version":3,"cluster":"c","epoch":1,"config":{},
 		"nodes":[{"id":"n1","name":"a"},{"id":"n2","name":"b"}],
-		"shards":[{"id":0,"replicas":[{"id":"r1","node":"n1","made":true}]}],
+		"shards":[{"id":0,"replicas":[{"id":"r1","node":"n1","made":true}],"founders":["r1"]}],
 		"slots":[{"first":0,"last":16383,"shard":0}]}}`
 	if _, err := DecodeMap([]byte(good)); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestDecodeMapRefuses(t *testing.T) {
 		`"id":"n2"`:                        `"id":"n1"`,
 		`"name":"b"`:                       `"name":"a"`,
 		`"node":"n1"`:                      `"node":"n3"`,
-		`"made":true`:                      `"made":false`,
+		`"made":true}],"founders":["r1"]`:  `"made":false}],"founders":["r2"]`,
 		`"last":16383`:                     `"last":16382`,
 		`"first":0`:                        `"first":1`,
 		`"shard":0`:                        `"shard":1`,

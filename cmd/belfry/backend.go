@@ -1,0 +1,33 @@
+package main
+
+import (
+	"io"
+
+	"github.com/belfry-im/belfry/raftstore"
+	"github.com/belfry-im/belfry/raftstore/node"
+)
+
+// A backend is the store of a node that stands alone, or of one of several.
+type backend struct {
+	io.Closer
+	store   *raftstore.Store
+	ready   func() error    // why it does not serve yet
+	failed  <-chan struct{} // closed when it cannot go on
+	failure func() error    // why
+}
+
+// openBackend opens the store, with a node around it if cluster is not nil.
+func openBackend(config raftstore.Config, cluster *node.Config) (*backend, error) {
+	if cluster == nil {
+		s, err := raftstore.Open(config)
+		if err != nil {
+			return nil, err
+		}
+		return &backend{Closer: s, store: s, ready: s.Ready}, nil
+	}
+	n, err := node.Open(config, *cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &backend{Closer: n, store: n.Store(), ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
+}

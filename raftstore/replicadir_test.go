@@ -1,0 +1,77 @@
+package raftstore
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/belfry-im/belfry/raftstore/placement"
+)
+
+func TestPrepareReplicaDir(t *testing.T) {
+	other := func(have replicaInfo) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := writeFile(filepath.Join(dir, replicaFile), have); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const mend = "belfry cluster rebuild-replica 3 a"
+	for _, test := range []struct {
+		name    string
+		replica placement.Replica
+		before  func(*testing.T, string)
+		want    string // of the error; "" for none
+	}{
+		{"new", placement.Replica{ID: "r1"}, nil, ""},
+		{"empty", placement.Replica{ID: "r1"}, func(t *testing.T, dir string) { os.MkdirAll(dir, 0o700) }, ""},
+		{"there", placement.Replica{ID: "r1", Made: true}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
+		{"there but not noted", placement.Replica{ID: "r1"}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
+		{"left over", placement.Replica{ID: "r2"}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
+		{"of before the cluster", placement.Replica{ID: placement.SoloReplica, Made: true}, file("stable.db"), ""},
+		{"of before the cluster and emptied", placement.Replica{ID: placement.SoloReplica, Made: true}, nil, mend},
+		{"wiped", placement.Replica{ID: "r1", Made: true}, nil, mend},
+		{"wiped but for files", placement.Replica{ID: "r1", Made: true}, file("stable.db"), mend},
+		{"restored from an older one", placement.Replica{ID: "r2", Made: true}, other(replicaInfo{"c1", 3, "r1", 5}), mend},
+		{"of another cluster", placement.Replica{ID: "r1", Made: true}, other(replicaInfo{"c2", 3, "r1", 5}), "another cluster"},
+		{"new in that of another cluster", placement.Replica{ID: "r1"}, other(replicaInfo{"c2", 3, "r1", 5}), "another cluster"},
+		{"of another shard", placement.Replica{ID: "r1", Made: true}, other(replicaInfo{"c1", 4, "r1", 5}), "shard 4"},
+		{"new among other files", placement.Replica{ID: "r1"}, file("notes.txt"), "something else"},
+		{"unreadable", placement.Replica{ID: "r1"}, file(replicaFile), replicaFile},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "shard-0003")
+			if test.before != nil {
+				test.before(t, dir)
+			}
+			err := prepareReplicaDir(dir, &placement.Map{Cluster: "c1", Version: 5}, 3, &test.replica, "a")
+			if test.want != "" {
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("prepareReplicaDir = %v, want an error with %q", err, test.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			have, err := readReplicaInfo(dir)
+			if want := (replicaInfo{"c1", 3, test.replica.ID, 5}); err != nil || have != want {
+				t.Errorf("replica.json = %+v, %v, want %+v", have, err, want)
+			}
+		})
+	}
+}
