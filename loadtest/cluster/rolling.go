@@ -28,10 +28,5 @@ func rolling(ctx context.Context, l *load, _ int, _ time.Duration) ([]figure, er
 	if err := l.awaitAnswers(ctx, nil); err != nil {
 		return nil, err
 	}
-	_, users := l.silences.SinceMark()
-	longest := figure{name: figureUsers}
-	for _, took := range users {
-		longest.took = max(longest.took, took)
-	}
-	return []figure{longest}, nil
+	return []figure{{figureUsers, longest(l.silences.SinceMark())}}, nil
 }

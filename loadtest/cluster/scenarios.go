@@ -18,6 +18,7 @@ type scenario struct {
 	runs       int           // unless the command line says otherwise
 	hold       time.Duration // how long its fault stands, unless the command line says otherwise
 	shards     int           // 0 = 2
+	first      int           // nodes at first; 0 = all
 	flags      []string      // of the servers
 	apart      bool          // its nodes are
 	small      bool          // their disks can be filled
@@ -105,6 +106,10 @@ var scenarios = []*scenario{
 		},
 	},
 	{
+		name: "grow", what: "a server that stands alone becomes a cluster", runs: 1, first: 1,
+		alone: grow,
+	},
+	{
 		name: "idle", what: "64 shards, nobody there", runs: 1, shards: 64,
 		bars:  []bar{{figureStart, 0, 5 * time.Second}, {figureCPU, 0, 200 * time.Millisecond}},
 		alone: idle,
@@ -133,7 +138,11 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 	if c.Shards == 0 {
 		c.Shards = s.shards
 	}
-	b, err = newBench(c, s.name, c.Nodes, s.apart, s.small, s.flags...)
+	count := c.Nodes
+	if s.first > 0 {
+		count = s.first
+	}
+	b, err = newBench(c, s.name, count, s.apart, s.small, s.flags...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,6 +159,10 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 		return b, nil, err
 	}
 	b.printf("%d nodes serve after %v", c.Nodes, time.Since(began).Round(time.Millisecond))
+	if err := b.whole(ctx); err != nil {
+		return b, nil, err
+	}
+	b.printf("the cluster is whole after %v", time.Since(began).Round(time.Millisecond))
 	hold := s.hold
 	if c.Hold > 0 {
 		hold = c.Hold
@@ -197,6 +210,10 @@ func (l *load) sufferLeader(ctx context.Context, i int, of func(*nodes.Node) fau
 	}
 	return figures, err
 }
+
+// whole waits until every shard has as many replicas with a vote as there may be, so
+// that it survives the loss of one node.
+func (b *bench) whole(ctx context.Context) error { return b.healthy(ctx) }
 
 // healthy waits until every node serves and each shard has one leader, and then for
 // a moment that differs from run to run.

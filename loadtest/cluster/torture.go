@@ -64,6 +64,9 @@ func tortured(ctx context.Context, c config) (t *torture, err error) {
 	if err := b.cluster.Start(ctx); err != nil {
 		return t, err
 	}
+	if err := b.whole(ctx); err != nil {
+		return t, err
+	}
 	for round := 0; ctx.Err() == nil; round++ {
 		left := c.For - time.Since(b.began)
 		if round > 0 && left < c.Round/2 {

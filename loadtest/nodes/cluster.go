@@ -32,8 +32,8 @@ type Config struct {
 	Program string
 	// Dir is a folder that exists. What the nodes write lies in it.
 	Dir string
-	// Nodes is how many there are at first; 0 = 1, which is a server without a
-	// cluster.
+	// Nodes is how many there are at first, and begin the cluster together; 0 = 1,
+	// which is a server without a cluster.
 	Nodes int
 	// Flags are those of serve for all nodes, beyond those that New sets: limits of
 	// rates are off, unless Limited is set.
@@ -92,8 +92,8 @@ func (c *Cluster) Nodes() []*Node { return c.nodes }
 // Links returns the links between nodes; nil unless Config.Apart is set.
 func (c *Cluster) Links() *Links { return c.links }
 
-// Add adds a node, which does not run, and belongs to the cluster if Config.Nodes
-// is more than 1. Those that exist are not told.
+// Add adds a node, which does not run, and has the flags of a cluster if Config.Nodes
+// is more than 1. Those that run are not told.
 func (c *Cluster) Add() (*Node, error) {
 	n := &Node{cluster: c, Number: len(c.nodes), Clustered: c.config.Nodes > 1}
 	n.Name = fmt.Sprintf("n%d", n.Number+1)

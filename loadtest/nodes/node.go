@@ -26,8 +26,6 @@ type Node struct {
 	// Clustered is whether the node has the flags of a cluster. It may be changed
 	// while the node does not run.
 	Clustered bool
-	// Expect is --bootstrap-expect; 0 = Config.Nodes.
-	Expect int
 	// Flags are those of this node alone.
 	Flags []string
 
@@ -79,12 +77,10 @@ func (n *Node) args() []string {
 		"--auth-secret-file", c.SecretFile(), "--admin-token-file", c.adminTokenFile(), "--until-eof",
 	}
 	if n.Clustered {
-		expect := n.Expect
-		if expect == 0 {
-			expect = c.config.Nodes
+		args = append(args, "--node", n.Name, "--cluster-listen", n.peer, "--insecure-cluster", "--auto-admit")
+		if founders := max(c.config.Nodes, 1); n.Number < founders {
+			args = append(args, "--bootstrap-expect", strconv.Itoa(founders))
 		}
-		args = append(args, "--node", n.Name, "--cluster-listen", n.peer, "--insecure-cluster", "--auto-admit",
-			"--bootstrap-expect", strconv.Itoa(expect))
 		if peers := c.peers(n); peers != "" {
 			args = append(args, "--join", peers)
 		}
