@@ -62,6 +62,9 @@ type Config struct {
 	SnapshotBytes int64 // the least growth of the log between two snapshots
 	SegmentBytes  int   // of a log file of raft-wal
 	ExpireEvery   time.Duration
+	// ChecksumEvery is how long a round takes in which the replicas of a shard with
+	// several compute checksums of their state. Default DefaultChecksumEvery.
+	ChecksumEvery time.Duration
 
 	// Clock reads the wall clock and a clock that never jumps, both at one moment.
 	Clock       func() (wall time.Time, mono time.Duration)

@@ -100,6 +100,9 @@ func (r *Replica) apply(entry *raft.Log, b *batch) (leader Leader, err error) {
 	r.applied.Store(r.state.Now())
 	r.appliedTerm.Store(entry.Term)
 	r.appliedIndex.Store(entry.Index)
+	for _, c := range r.out.Checksums {
+		r.sums.add(entry.Index, c)
+	}
 	if b != nil {
 		r.step(b)
 	}

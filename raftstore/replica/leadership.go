@@ -81,6 +81,9 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	}
 	l.background.Go(func() { l.leader.Run(ctx) })
 	l.background.Go(func() { l.expire(ctx) })
+	if r.cfg.Transport != nil {
+		l.background.Go(func() { l.sumUp(ctx) })
+	}
 	r.clearStopped()
 	r.metrics.serving.Set(1)
 	r.leadership.Store(l)

@@ -53,6 +53,7 @@ type logStore struct {
 
 	broken atomic.Bool
 	since  atomic.Int64 // when the append that is out began, Unix ns; 0: none is out
+	took   latencies    // of appends
 }
 
 // openLog opens the log of a replica.
@@ -149,10 +150,21 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 		l.fail(fmt.Errorf("append: %w", err))
 		return err
 	}
+	took := time.Since(start)
+	l.took.add(took)
 	if l.appended != nil {
-		l.appended(time.Since(start))
+		l.appended(took)
 	}
 	return nil
+}
+
+// stalled returns for how long an append has been out, 0 if none is.
+func (l *logStore) stalled() time.Duration {
+	since := l.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, time.Duration(time.Now().UnixNano()-since))
 }
 
 // appending reports whether an append is out.

@@ -54,6 +54,7 @@ type Replica struct {
 	// that the pair is never newer than the state.
 	appliedTerm, appliedIndex atomic.Uint64
 	logged                    backlog // applied since the last snapshot
+	sums                      checksums
 
 	restoring atomic.Bool  // a state is being read from a snapshot
 	replaced  atomic.Int64 // times that the state was replaced
@@ -94,6 +95,7 @@ func (r *Replica) reset(partial bool) (size int) {
 	r.appliedIndex.Store(0)
 	r.restoreErr = nil
 	r.logged.reset()
+	r.sums.reset()
 	return size
 }
 
