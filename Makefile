@@ -10,10 +10,13 @@ SEED ?= 1
 
 comma := ,
 
-.PHONY: run quick test bench load torture torture-cluster build help
+.PHONY: run cluster quick test bench load torture torture-cluster build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
+
+cluster: build ## build and run three nodes of a cluster on this machine
+	./bin/belfry cluster dev
 
 quick: ## gofmt, vet, staticcheck, unit tests: no server, no race detector, no fuzzing
 	go run ./.ci/check -quick

@@ -34,6 +34,6 @@ func newRootCommand() *cobra.Command {
   belfry token --user alice
   belfry chat --user alice --to bob`,
 	}
-	root.AddCommand(newServeCommand(), chatui.NewCommand(), loadcmd.NewCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newServeCommand(), chatui.NewCommand(), loadcmd.NewCommand(), newTokenCommand(), newClusterCommand(), newVersionCommand())
 	return root
 }
