@@ -141,10 +141,18 @@ func (w *world) repeatTalk() {
 	if w.chance(20) {
 		recent = w.talk[max(0, len(w.talk)-1000):]
 	}
+	short := slices.DeleteFunc(slices.Clone(w.talk[max(0, len(w.talk)-300):]), func(c *command.SendGroup) bool { return c.TTL == 0 })
+	again := len(short) > 0 && w.chance(25) // what may have left its log before its time
+	if again {
+		recent = short
+	}
 	cmd := *pick(w, recent)
 	cmd.ID = w.id()
-	cmd.Retry = w.chance(50)
+	cmd.Retry = again || w.chance(50)
 	switch {
+	case again:
+		slot := command.SlotOf(string(cmd.Group.Key()))
+		w.order(w.shardOf(cmd.Group.Key()).index, &command.PurgeExpired{FirstSlot: slot, LastSlot: slot}, nil)
 	case w.chance(20):
 		cmd.Body = w.body()
 	case w.chance(15):

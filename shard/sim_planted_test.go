@@ -10,7 +10,7 @@ import (
 )
 
 // plantedSeeds is how many worlds may pass a planted bug unharmed.
-const plantedSeeds = 30
+const plantedSeeds = 60
 
 // TestPlantedBugsAreCaught spoils states as mistakes in the package would, each
 // in its way, on both replicas alike. A simulation that does not notice proves
