@@ -135,7 +135,9 @@ func (c *Client) User() string { return c.config.User }
 func (c *Client) Converse(peer string, out, in *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open(newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume))
+	v := newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume)
+	v.cluster = len(c.config.Server.URLs) > 1
+	c.open(v)
 }
 
 // join opens a group, all of whose senders have to be known. The client verifies

@@ -20,6 +20,7 @@ type view struct {
 	user    string
 	conv    protocol.Conv
 	out, in *Stream // out is what user sends; either may be nil
+	cluster bool    // the server may repeat a send itself, when a leader changes
 	recent  []known // by seq modulo its length; nil = nothing is remembered
 	group   *member // of a group; nil = one-to-one
 
@@ -90,7 +91,7 @@ func (v *view) giveUp(o *outgoing) {
 // answered handles the reply to an own send.
 func (v *view) answered(o *outgoing, ok *protocol.SendOK) error {
 	o.answered = true
-	if ok.Duplicate && !o.again {
+	if ok.Duplicate && !o.again && !v.cluster {
 		return v.errorf("send %d is said to be a repeat, but was sent once", o.counter)
 	}
 	if v.group != nil {

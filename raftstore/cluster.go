@@ -69,6 +69,10 @@ type cluster struct {
 	// own is this node's pressure, and pressures that of the others which are connected.
 	own       pressure
 	pressures map[placement.NodeID]pressure
+	// numbers are those of the shards that each connected node leads, by shard: one
+	// may be known before the map names the shard.
+	numbers  map[placement.NodeID]map[uint32]uint64
+	learning sync.Mutex // held while numbers are taken over, so that the newest come last
 
 	background sync.WaitGroup
 	ctx        context.Context // ends with Close
@@ -80,7 +84,8 @@ func newCluster(c *Cluster) *cluster {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure), ctx: ctx, stop: stop}
+	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure),
+		numbers: make(map[placement.NodeID]map[uint32]uint64), ctx: ctx, stop: stop}
 }
 
 // streamTo returns the stream to another node, and opens one if there is none that is
@@ -188,7 +193,22 @@ func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
 	}
 	s.cluster.mu.Lock()
 	s.cluster.pressures[node] = p
+	s.cluster.numbers[node] = numbers
 	s.cluster.mu.Unlock()
+	s.learnLeads(node)
+}
+
+// learnLeads takes over which shards another node leads.
+func (s *Store) learnLeads(node placement.NodeID) {
+	c := s.cluster
+	c.learning.Lock()
+	defer c.learning.Unlock()
+	c.mu.Lock()
+	numbers, known := c.numbers[node]
+	c.mu.Unlock()
+	if !known {
+		return
+	}
 	for _, sh := range s.shards() {
 		number, leads := numbers[sh.id]
 		if !leads {
@@ -234,6 +254,7 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 	c.closeStream(node)
 	c.mu.Lock()
 	delete(c.pressures, node)
+	delete(c.numbers, node)
 	c.mu.Unlock()
 	if !gone {
 		return

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/belfry-im/belfry/loadtest/smalldisk"
@@ -12,7 +15,9 @@ import (
 // TestMain runs the tests where they can make network namespaces.
 func TestMain(m *testing.M) {
 	if smalldisk.Inside() {
-		os.Exit(m.Run())
+		code := m.Run()
+		os.RemoveAll(builtIn)
+		os.Exit(code)
 	}
 	cmd := smalldisk.Command(context.Background(), os.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -21,3 +26,18 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 }
+
+// server builds the server once for all tests.
+var server = sync.OnceValues(func() (path string, err error) {
+	if builtIn, err = os.MkdirTemp("", "belfry-nodes-test-"); err != nil {
+		return "", err
+	}
+	path = filepath.Join(builtIn, "belfry")
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/belfry-im/belfry/cmd/belfry").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// builtIn is the folder of server; "" if no test needed it.
+var builtIn string

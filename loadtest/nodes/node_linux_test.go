@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +19,11 @@ func newServer(t *testing.T, apart bool) *Cluster {
 	if os.Getenv("BELFRY_TEST_NO_SERVERS") != "" {
 		t.Skip("BELFRY_TEST_NO_SERVERS is set")
 	}
-	dir := t.TempDir()
-	program := filepath.Join(dir, "belfry")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/belfry-im/belfry/cmd/belfry").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := server()
+	if err != nil {
+		t.Fatal(err)
 	}
-	c, err := New(Config{Program: program, Dir: dir, Apart: apart, Ended: func(_ *Node, err error) { t.Error(err) }})
+	c, err := New(Config{Program: program, Dir: t.TempDir(), Apart: apart, Ended: func(_ *Node, err error) { t.Error(err) }})
 	if err != nil {
 		t.Fatal(err)
 	}
