@@ -45,6 +45,13 @@ type Config struct {
 	// OnLeader is told when this replica begins to serve as leader, and when it ends;
 	// term is that of the leadership, 0 at the end. It must not block. nil: nobody is.
 	OnLeader func(term uint64)
+	// PromoteAfter is how long a replica that was added has to be caught up and reached
+	// before it gets a vote; default 10 s.
+	PromoteAfter time.Duration
+	// OnRemoved is told once when this replica is no member any more and has closed its
+	// files. OnSlowDisk is told when the disk below the log has hung, and often of late.
+	// They must not block. nil: nobody is told.
+	OnRemoved, OnSlowDisk func()
 	// ElectionTimeout is that of heartbeats, of elections and of the leader's lease.
 	// Default 300 ms, 100 ms without Transport.
 	ElectionTimeout time.Duration

@@ -7,6 +7,7 @@
 //	proposer    gathers commands into log entries (group commit), several of them on
 //	            their way at once where there are other voters
 //	fsm         applies them, and takes and loads snapshots
+//	peers       its transport, and what the other replicas are known to have
 //	Clock       the time that enters the state, never backwards
 //
 // # Outcomes

@@ -1,10 +1,12 @@
 package replica
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,10 +20,21 @@ import (
 // Restore on one goroutine; Persist and Release run beside it.
 type fsm struct {
 	*Replica
-	logs *logStore
+	instance *instance
 }
 
-var _ raft.FSM = fsm{}
+var (
+	_ raft.FSM                = fsm{}
+	_ raft.ConfigurationStore = fsm{}
+)
+
+// StoreConfiguration notes whether this replica is a member still.
+func (f fsm) StoreConfiguration(_ uint64, c raft.Configuration) {
+	in := f.instance
+	member := slices.ContainsFunc(c.Servers, func(s raft.Server) bool { return s.ID == raft.ServerID(f.cfg.ID) })
+	in.removed.Store(in.member && !member)
+	in.member = in.member || member
+}
 
 // Apply executes one committed entry. A Waiter's Step runs here with the shard
 // locked, because it must see the state as of this entry. Done and Config.Notify
@@ -30,6 +43,13 @@ var _ raft.FSM = fsm{}
 func (f fsm) Apply(entry *raft.Log) any {
 	r := f.Replica
 	b := r.claim(entry.Data)
+	if !inItsTerm(entry) {
+		if b != nil {
+			b.err = store.NotLeader("the leadership has ended")
+			close(b.applied)
+		}
+		return nil
+	}
 	start := time.Now()
 	leader, err := r.apply(entry, b)
 	took := time.Since(start)
@@ -50,6 +70,17 @@ func (f fsm) Apply(entry *raft.Log) any {
 		r.cfg.Notify(&r.out)
 	}
 	return nil
+}
+
+// termStamp returns what an entry carries that is proposed in the leadership of a term.
+func termStamp(term uint64) []byte { return binary.BigEndian.AppendUint64(nil, term) }
+
+// inItsTerm reports whether an entry came into the log in the leadership that it was
+// proposed in. Raft takes entries for whichever leadership there is by then, and others of
+// the earlier one, which were refused, are still to be sent again before this one. Entries
+// of older versions carry no term.
+func inItsTerm(entry *raft.Log) bool {
+	return len(entry.Extensions) == 0 || string(entry.Extensions) == string(termStamp(entry.Term))
 }
 
 // claim returns the batch that became this entry, if this node proposed it in
@@ -172,8 +203,8 @@ func (f fsm) Restore(data io.ReadCloser) error {
 	state, err := shard.Restore(data, r.cfg.Shard)
 	if err != nil {
 		r.restoreErr = err
-		if f.logs.halt.armed() { // Raft would go on with the next entry
-			f.logs.fail(fmt.Errorf("restore: %w", err))
+		if f.instance.logs.halt.armed() { // Raft would go on with the next entry
+			f.instance.logs.fail(fmt.Errorf("restore: %w", err))
 		}
 		return err
 	}

@@ -42,7 +42,7 @@ func TestRestoreFreesTheOldState(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := checksum(r)
-	f := fsm{r, r.leadership.Load().instance.logs}
+	f := fsm{r, r.leadership.Load().instance}
 	own, err := f.Snapshot()
 	if err != nil {
 		t.Fatal(err)

@@ -36,12 +36,18 @@ type instance struct {
 	replica *Replica
 
 	raft      *raft.Raft
-	transport io.Closer // nil if nothing of it is to be closed
+	timeout   time.Duration  // of elections
+	transport io.Closer      // nil if nothing of it is to be closed
+	peers     *peers         // Config.Transport's transport, or one that leads nowhere
+	calls     sync.WaitGroup // RPCs that are not Raft's
 	logs      *logStore
 	stored    *snapshotStore
 	stable    *stableStore
 	halt      *halt
-	failed    chan error // gets the error that made the log fail, once
+	failed    chan error // holds the first error for which the instance is to be closed
+
+	member  bool        // this replica was a member in some committed configuration; owned by Raft's apply goroutine
+	removed atomic.Bool // and is none in the newest
 
 	snapshots    sync.WaitGroup
 	snapshotting atomic.Bool
@@ -84,7 +90,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	in.stored = snapshots
 	in.logs.snapshots, snapshots.log = snapshots, in.logs
 	in.logs.halt = in.halt
-	in.logs.failed = func(err error) { in.failed <- err }
+	in.logs.failed = in.fail
 	in.logs.appended = func(d time.Duration) {
 		r.metrics.append.Observe(d.Seconds())
 		if l := r.leadership.Load(); l != nil {
@@ -92,24 +98,28 @@ func (r *Replica) openInstance() (in *instance, err error) {
 		}
 	}
 
-	conf, addr, transport := r.raftConfig(in)
+	conf, addr, err := r.raftConfig(in)
+	if err != nil {
+		return in, err
+	}
 	conf.Logger = logger
 	if err := in.logs.reconcile(); err != nil {
 		return in, fmt.Errorf("snapshot and log: %w", err)
 	}
-	if err := bootstrap(conf, r.firstServers(addr), in, snapshots, transport); err != nil {
+	if err := bootstrap(conf, r.firstServers(addr), in, snapshots); err != nil {
 		return in, fmt.Errorf("bootstrap: %w", err)
 	}
 	r.reset(false)
-	if in.raft, err = startRaft(conf, fsm{r, in.logs}, in, snapshots, transport); err != nil {
+	if in.raft, err = startRaft(conf, fsm{r, in}, in, snapshots); err != nil {
 		return in, err
 	}
+	in.peers.raft.Store(in.raft)
 	in.halt.arm()
 	return in, nil
 }
 
 // raftConfig returns how Raft is to run, and opens its transport for in.
-func (r *Replica) raftConfig(in *instance) (*raft.Config, raft.ServerAddress, raft.Transport) {
+func (r *Replica) raftConfig(in *instance) (*raft.Config, raft.ServerAddress, error) {
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(r.cfg.ID)
 	// Snapshots are taken, and the log is kept, by bytes: see upkeep and
@@ -125,14 +135,18 @@ func (r *Replica) raftConfig(in *instance) (*raft.Config, raft.ServerAddress, ra
 		timeout = cmp.Or(timeout, groupTimeout)
 		conf.CommitTimeout = groupCommitTimeout
 	}
+	in.timeout = timeout
 	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = timeout, timeout, timeout
+	addr := raft.ServerAddress(r.cfg.ID)
+	var transport raft.Transport
 	if r.cfg.Transport == nil {
-		addr, transport := raft.NewInmemTransport(raft.ServerAddress(r.cfg.ID))
-		return conf, addr, transport
+		_, transport = raft.NewInmemTransport(addr)
+	} else {
+		addr, transport, in.transport = r.cfg.Transport()
 	}
-	addr, transport, closer := r.cfg.Transport()
-	in.transport = closer
-	return conf, addr, transport
+	var err error
+	in.peers, err = newPeers(conf.LocalID, transport)
+	return conf, addr, err
 }
 
 // firstServers returns the voters with which a new shard begins; none: it waits for a
@@ -149,7 +163,7 @@ func (r *Replica) firstServers(addr raft.ServerAddress) []raft.Server {
 }
 
 // bootstrap makes servers the voters of an empty shard.
-func bootstrap(conf *raft.Config, servers []raft.Server, in *instance, snapshots raft.SnapshotStore, transport raft.Transport) error {
+func bootstrap(conf *raft.Config, servers []raft.Server, in *instance, snapshots raft.SnapshotStore) error {
 	if len(servers) == 0 {
 		return nil
 	}
@@ -169,18 +183,22 @@ func bootstrap(conf *raft.Config, servers []raft.Server, in *instance, snapshots
 	if err := in.stable.SetUint64([]byte("CurrentTerm"), 0); err != nil {
 		return err
 	}
-	return raft.BootstrapCluster(conf, in.logs, in.stable, snapshots, transport, raft.Configuration{Servers: servers})
+	return raft.BootstrapCluster(conf, in.logs, in.stable, snapshots, in.peers, raft.Configuration{Servers: servers})
 }
 
 // startRaft turns the panics of NewRaft, about a log or a store that cannot be
 // read, into errors.
-func startRaft(conf *raft.Config, f fsm, in *instance, snapshots raft.SnapshotStore, transport raft.Transport) (r *raft.Raft, err error) {
+func startRaft(conf *raft.Config, f fsm, in *instance, snapshots raft.SnapshotStore) (r *raft.Raft, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("start: %v", cause)
 		}
 	}()
-	return raft.NewRaft(conf, f, in.logs, in.stable, snapshots, transport)
+	var logs raft.LogStore = in.logs
+	if f.cfg.Transport != nil {
+		logs = gatedLog{in.logs, newGate(in.timeout, in.gate)}
+	}
+	return raft.NewRaft(conf, f, logs, in.stable, snapshots, in.peers)
 }
 
 // snapshotIfIdle takes a snapshot in the background, unless one is being taken or the
@@ -221,17 +239,32 @@ func (in *instance) close() error {
 	err := in.closeTransport()
 	err = errors.Join(err, in.raft.Shutdown().Error())
 	in.snapshots.Wait()
+	in.calls.Wait()
 	return errors.Join(err, in.closeStores())
 }
 
 // closeTransport cuts this replica off from the others of its shard. It is called before
 // all else that is closed: what still runs then can neither vote nor lead.
 func (in *instance) closeTransport() error {
+	if in.peers != nil {
+		in.peers.cut()
+		in.peers.forward.Wait()
+	}
 	t := in.transport
 	if in.transport = nil; t == nil {
 		return nil
 	}
 	return t.Close()
+}
+
+// fail makes the replica close the instance, and open another. The instance is cut off
+// from the other replicas at once.
+func (in *instance) fail(err error) {
+	in.peers.cut()
+	select {
+	case in.failed <- err:
+	default: // it has failed already
+	}
 }
 
 // closeStores closes what openInstance has opened.

@@ -38,10 +38,16 @@ type Leader interface {
 type leadership struct {
 	replica    *Replica
 	term       uint64 // of Raft
+	stamp      []byte // the term, as entries carry it
 	instance   *instance
 	proposer   *proposer
 	leader     Leader
 	configured uint64 // version of the configuration that was proposed last
+
+	transferring sync.Mutex // held by a transfer
+	// proposing has room for whoever gives something to Raft: the proposer, or a transfer
+	// that holds it up.
+	proposing chan struct{}
 
 	end        context.CancelFunc
 	background sync.WaitGroup
@@ -62,7 +68,7 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	}
 	r.clock.raise(r.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
-	l := &leadership{replica: r, term: term, instance: in, end: end}
+	l := &leadership{replica: r, term: term, stamp: termStamp(term), proposing: make(chan struct{}, 1), instance: in, end: end}
 	var writing func() bool
 	if r.cfg.Transport != nil {
 		writing = in.logs.appending
@@ -83,6 +89,8 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	l.background.Go(func() { l.expire(ctx) })
 	if r.cfg.Transport != nil {
 		l.background.Go(func() { l.sumUp(ctx) })
+		l.background.Go(func() { l.converge(ctx) })
+		l.background.Go(func() { l.watchFollowers(ctx) })
 	}
 	r.clearStopped()
 	r.metrics.serving.Set(1)
@@ -134,6 +142,8 @@ func (l *leadership) begin(s *shard.State, _ int64, _ *command.Result) {
 // was applied or has failed.
 func (l *leadership) propose(b *batch) (wait func() error) {
 	r := l.replica
+	l.proposing <- struct{}{}
+	defer func() { <-l.proposing }()
 	b.seal(max(r.clock.Now(), r.applied.Load()))
 	place := r.await(b)
 	future := l.apply(b.entry)
@@ -154,7 +164,7 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 func (l *leadership) apply(entry []byte) raft.ApplyFuture {
 	for {
 		start := time.Now()
-		future := l.instance.raft.Apply(entry, enqueueTimeout)
+		future := l.instance.raft.ApplyLog(raft.Log{Data: entry, Extensions: l.stamp}, enqueueTimeout)
 		if time.Since(start) < enqueueTimeout || !errors.Is(future.Error(), raft.ErrEnqueueTimeout) || l.proposer.isClosed() {
 			return future
 		}

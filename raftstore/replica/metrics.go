@@ -22,6 +22,8 @@ type Metrics struct {
 	serving      *prometheus.GaugeVec
 	restoring    *prometheus.GaugeVec
 	logFailures  *prometheus.CounterVec
+	gated        *prometheus.CounterVec
+	rescues      *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics. They are not registered.
@@ -50,6 +52,8 @@ func NewMetrics() *Metrics {
 		serving:      gauge("serving", "1 while the shard serves."),
 		restoring:    gauge("restoring", "1 while the state is read from a snapshot."),
 		logFailures:  counter("log_failures_total", "Times the log failed and was opened again."),
+		gated:        counter("disk_hangs_total", "Times an append took so long that this node stopped leading the shard."),
+		rescues:      counter("stuck_followers_total", "Times a follower got nothing of the log, so that the shard was handed over or opened again."),
 	}
 }
 
@@ -58,6 +62,7 @@ func (m *Metrics) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.commit, m.append, m.apply, m.batch, m.queued, m.snapshots, m.snapshotFail,
 		m.stateBytes, m.stopped, m.serving, m.restoring, m.logFailures,
+		m.gated, m.rescues,
 	}
 }
 
@@ -68,6 +73,7 @@ type shardMetrics struct {
 	stopped, serving, snapshotFailed prometheus.Gauge
 	restoring                        prometheus.Gauge
 	snapshots, failures              prometheus.Counter
+	gated, rescues                   prometheus.Counter
 }
 
 func (m *Metrics) shard(id uint32) *shardMetrics {
@@ -80,6 +86,7 @@ func (m *Metrics) shard(id uint32) *shardMetrics {
 		serving: m.serving.WithLabelValues(l), snapshotFailed: m.snapshotFail.WithLabelValues(l),
 		restoring: m.restoring.WithLabelValues(l),
 		snapshots: m.snapshots.WithLabelValues(l), failures: m.logFailures.WithLabelValues(l),
+		gated: m.gated.WithLabelValues(l), rescues: m.rescues.WithLabelValues(l),
 	}
 }
 

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,6 +23,9 @@ const (
 	// leadRetry is the pause before a leader that could not begin to serve
 	// tries again.
 	leadRetry = 100 * time.Millisecond
+	// closeWithin is how long a leader that closes may take to commit what it has
+	// accepted, and to hand over.
+	closeWithin = 10 * time.Second
 )
 
 // A Replica is one shard on this node: its state, and the Raft instance that
@@ -59,6 +63,9 @@ type Replica struct {
 	restoring atomic.Bool  // a state is being read from a snapshot
 	replaced  atomic.Int64 // times that the state was replaced
 
+	slowDisk recurrence
+	rescued  time.Time // when the watchdog last did something; owned by the leadership
+
 	stopping chan struct{} // closed once stopped is set
 	stopped  atomic.Pointer[stopError]
 
@@ -73,6 +80,7 @@ type Replica struct {
 
 // New returns a replica that does nothing before Run.
 func New(c Config) *Replica {
+	c.PromoteAfter = cmp.Or(c.PromoteAfter, promoteAfter)
 	return &Replica{
 		cfg: c, log: c.Log, metrics: c.Metrics.shard(c.Shard),
 		clock:    NewClock(c.Clock, c.ClockSettle),
@@ -109,6 +117,16 @@ func (r *Replica) Run(ctx context.Context) {
 			r.reportStopped()
 			r.attempted(nil) // Open does not fail: the other shards are to start
 			<-ctx.Done()
+			return
+		}
+		if _, ok := errors.AsType[removal](err); ok {
+			r.log.Info("replica closed", "cause", err)
+			if r.cfg.OnRemoved != nil {
+				r.cfg.OnRemoved()
+			}
+			for ctx.Err() == nil {
+				r.awaitResume(ctx)
+			}
 			return
 		}
 		if !led && noRoom(r.cfg.Dir, err) {
@@ -200,13 +218,24 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 	}
 	var l *leadership
 	defer func() {
-		r.instance.Store(nil)
 		// Goroutines of Raft that wait for a failed disk must end first: the
 		// leadership waits for their answers.
 		if ctx.Err() == nil {
+			in.peers.cut()
 			in.halt.release()
 		}
+		if ctx.Err() != nil {
+			// Without a quorum nothing is answered, and nobody leads next.
+			late := time.AfterFunc(closeWithin, in.peers.cut)
+			defer late.Stop()
+		}
 		l.close(ctx.Err() != nil)
+		if ctx.Err() != nil && l != nil && r.cfg.Transport != nil {
+			if err := l.transfer(context.Background(), ""); err != nil {
+				r.log.Warn("leadership not handed over", "err", err)
+			}
+		}
+		r.instance.Store(nil)
 		err = errors.Join(err, in.close())
 	}()
 	upkeep := time.NewTicker(upkeepEvery)
@@ -237,6 +266,9 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 			retry.Reset(leadRetry)
 		case <-upkeep.C:
 			r.upkeep(in)
+			if l == nil && r.isRemoved(in) {
+				return led, removal{r.cfg.ID}
+			}
 		case err := <-in.failed:
 			return led, err
 		case <-r.stopping:
