@@ -13,6 +13,7 @@ import (
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/hashicorp/raft"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -103,8 +104,9 @@ func (g *trio) leave() (follower, leader int) {
 	leader = g.leader()
 	follower = (leader + 1) % len(g.replicas)
 	g.cut(follower, true)
-	for n := 20; n < 60; n += 20 {
-		for i := range 20 {
+	const some = trailing + 20
+	for n := 20; n < 20+2*some; n += some {
+		for i := range some {
 			g.send(n + i)
 		}
 		for i := range g.replicas {
@@ -126,7 +128,7 @@ func TestInstalledSnapshot(t *testing.T) {
 			g.cut(follower, false)
 			g.agree()
 			for n := range 3 {
-				g.send(100 + n)
+				g.send(1000 + n)
 				g.agree()
 				g.stop[follower]()
 				g.start(follower)
@@ -170,13 +172,67 @@ func TestInstallFails(t *testing.T) {
 				}
 				time.Sleep(100 * time.Millisecond)
 			}
-			g.send(100)
+			g.send(1000)
 			for i := range g.replicas {
 				if i != follower {
 					g.snapshot(i)
 				}
 			}
 			g.agree()
+		}))
+	}
+}
+
+// A follower has more entries than the snapshot that it gets, and none of them is in the
+// leader's log.
+func TestInstallBeforeALongTail(t *testing.T) {
+	for _, kind := range logKinds {
+		t.Run(kind, inBubble(func(t *testing.T) {
+			g := newTrio(t, func(_ int, cfg *Config) { cfg.RaftLog = kind })
+			g.send(0)
+			g.agree()
+			follower := (g.leader() + 1) % len(g.replicas)
+			g.stop[follower]()
+			l := &testLog{t: t, cfg: g.cfg[follower], want: map[uint64]uint64{}}
+			l.open()
+			last, err := l.log.LastIndex()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var at raft.Log
+			if err := l.log.GetLog(last, &at); err != nil {
+				t.Fatal(err)
+			}
+			l.next = last + 1
+			l.append(at.Term, 10*trailing)
+			if err := l.log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			// The others go on in another term.
+			old := g.leader()
+			g.stop[old]()
+			g.start(old)
+			for n := 1; n < 1+4*trailing; n++ {
+				g.send(n)
+				if n == 2*trailing || n == 4*trailing {
+					for i := range g.replicas {
+						if i != follower {
+							g.snapshot(i)
+						}
+					}
+				}
+			}
+			g.start(follower)
+			g.agree()
+			g.send(1000)
+			g.agree()
+			if n := failures(t, g.replicas[follower]); n > 0 {
+				t.Errorf("the follower was opened again after %g failures", n)
+			}
+			in := g.replicas[follower].instance.Load()
+			if metas, err := in.stored.List(); err != nil || len(metas) != 1 || metas[0].Index >= last+10*trailing {
+				t.Errorf("snapshots %v, %v; want one that was installed", metas, err)
+			}
 		}))
 	}
 }

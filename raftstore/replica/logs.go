@@ -52,8 +52,9 @@ type logStore struct {
 	closed bool // guarded by gate
 
 	broken atomic.Bool
-	since  atomic.Int64 // when the append that is out began, Unix ns; 0: none is out
-	took   latencies    // of appends
+	gone   atomic.Uint64 // up to this index the log was compacted, or replaced by a snapshot
+	since  atomic.Int64  // when the append that is out began, Unix ns; 0: none is out
+	took   latencies     // of appends
 }
 
 // openLog opens the log of a replica.
@@ -178,11 +179,21 @@ func (l *logStore) fail(err error) {
 
 // GetLog ends the calling goroutine of Raft if the disk does not give back an
 // entry that was stored: Raft would panic, and end the other shards, too.
+//
+// Of entries that are gone it has the last one, without data, if that is the last one of
+// a snapshot. A follower is asked for its term when it is to append behind a snapshot, and
+// Raft looks for it in the log alone, unless the log is empty.
 func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()
 	if l.closed {
 		return errLogClosed
+	}
+	if gone := l.gone.Load(); index <= gone { // raft-wal may still have it, though replaced
+		if index < gone {
+			return raft.ErrLogNotFound
+		}
+		return l.snapshots.lastEntry(index, entry)
 	}
 	err := l.LogStore.GetLog(index, entry)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || !l.halt.armed() {
@@ -226,7 +237,23 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 	if last = min(last, kept); first > last {
 		return nil
 	}
-	return l.LogStore.DeleteRange(first, last)
+	return l.compact(first, last, newest)
+}
+
+// compact deletes the first entries of the log, whose newest snapshot is at snapshot.
+func (l *logStore) compact(first, last, snapshot uint64) error {
+	if err := l.LogStore.DeleteRange(first, last); err != nil {
+		return err
+	}
+	first, err := l.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if first == 0 {
+		first = snapshot + 1 // of what will be appended
+	}
+	l.gone.Store(first - 1)
+	return nil
 }
 
 // reconcile drops a log that the newest snapshot replaces, which is there when the
@@ -244,8 +271,10 @@ func (l *logStore) reconcile() error {
 	}
 	last, err := l.LastIndex()
 	if err != nil || last == 0 {
+		l.gone.Store(newest.Index)
 		return err
 	}
+	l.gone.Store(first - 1)
 	if first > newest.Index+1 {
 		return fmt.Errorf("log begins with entry %d, the newest snapshot ends with %d", first, newest.Index)
 	}
@@ -256,7 +285,7 @@ func (l *logStore) reconcile() error {
 		var at raft.Log
 		switch err := l.LogStore.GetLog(newest.Index, &at); {
 		case errors.Is(err, raft.ErrLogNotFound): // Raft.Restore leaves that gap
-			return l.LogStore.DeleteRange(first, newest.Index)
+			return l.compact(first, newest.Index, newest.Index)
 		case err != nil:
 			return fmt.Errorf("read entry %d: %w", newest.Index, err)
 		case at.Term == newest.Term:
@@ -269,7 +298,7 @@ func (l *logStore) reconcile() error {
 		}
 		return errors.Join(l.snapshots.remove(newest.ID), l.reconcile())
 	}
-	return l.LogStore.DeleteRange(first, last)
+	return l.compact(first, last, newest.Index)
 }
 
 func (l *logStore) Close() error {

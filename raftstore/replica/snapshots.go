@@ -163,6 +163,11 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	return metas[:n], nil
 }
 
+// trailing is how many entries before the replica's own newest snapshot stay in the log at
+// least. A leader goes back by an entry for each append that a follower refuses, and
+// should find that entry here.
+const trailing = 64
+
 // bounds returns the index of the newest snapshot, and up to which index the log is not
 // needed: all snapshots hold that, or it was replaced by one that was installed.
 func (s *snapshotStore) bounds() (newest, spare uint64, err error) {
@@ -173,13 +178,31 @@ func (s *snapshotStore) bounds() (newest, spare uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	newest = metas[0].Index
-	spare = newest
+	spare = s.installed
+	if own := newest - min(newest, trailing); own > spare {
+		spare = own
+	}
 	for _, m := range metas {
 		if m.Index >= s.installed {
 			spare = min(spare, m.Index)
 		}
 	}
 	return newest, spare, nil
+}
+
+// lastEntry sets entry to the last one of the snapshot at index, without its data.
+func (s *snapshotStore) lastEntry(index uint64, entry *raft.Log) error {
+	metas, err := s.List()
+	if err != nil {
+		return err
+	}
+	for _, m := range metas {
+		if m.Index == index {
+			*entry = raft.Log{Index: index, Term: m.Term}
+			return nil
+		}
+	}
+	return raft.ErrLogNotFound
 }
 
 // verify reads a snapshot and returns an error if it cannot be restored.

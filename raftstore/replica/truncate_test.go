@@ -209,20 +209,23 @@ func TestConflictingTail(t *testing.T) {
 	for _, kind := range logKinds {
 		for name, c := range map[string]struct {
 			snapshots []uint64
+			installed bool
 			cut       uint64
 		}{
-			"no snapshot":         {nil, 51},
-			"one snapshot":        {[]uint64{40}, 51},
-			"two snapshots":       {[]uint64{20, 40}, 51},
-			"behind the snapshot": {[]uint64{20, 40}, 41},
-			"all of the log":      {[]uint64{40}, 41},
-			"last entry":          {[]uint64{20, 40}, 100},
+			"no snapshot":         {nil, false, 251},
+			"one snapshot":        {[]uint64{240}, false, 251},
+			"two snapshots":       {[]uint64{120, 240}, false, 251},
+			"behind the snapshot": {[]uint64{120, 240}, false, 241},
+			"last entry":          {[]uint64{120, 240}, false, 300},
+			"all of the log":      {[]uint64{240}, true, 241},
 		} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				l := openTestLog(t, kind)
-				l.append(1, 100)
+				l.append(1, 300)
 				for _, s := range c.snapshots {
-					if err := l.snapshot(s); err != nil {
+					if c.installed {
+						l.install(s, 1)
+					} else if err := l.snapshot(s); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -470,8 +473,8 @@ func TestDamagedInstallIsGivenUp(t *testing.T) {
 // has left behind is not used.
 func TestSnapshotsBesideTheLog(t *testing.T) {
 	l := openTestLog(t, LogWAL)
-	l.append(1, 100)
-	for _, at := range []uint64{20, 40} {
+	l.append(1, 300)
+	for _, at := range []uint64{120, 240} {
 		if err := l.snapshot(at); err != nil {
 			t.Fatal(err)
 		}
@@ -483,13 +486,46 @@ func TestSnapshotsBesideTheLog(t *testing.T) {
 	if err := sink.Cancel(); err != nil {
 		t.Fatal(err)
 	}
-	l.install(60, 2)
+	l.install(260, 1)
 	metas, err := l.store.List()
-	if err != nil || len(metas) != 1 || metas[0].Index != 60 {
-		t.Errorf("snapshots %v, %v; want the one at 60", metas, err)
+	if err != nil || len(metas) != 1 || metas[0].Index != 260 {
+		t.Errorf("snapshots %v, %v; want the one at 260", metas, err)
 	}
-	l.check(60)
-	if err := l.log.DeleteRange(61, 80); err != nil {
-		t.Fatal(err)
+	if first := l.check(260); first != 261 {
+		t.Errorf("log begins at %d, want 261", first)
+	}
+}
+
+// Of what a snapshot has replaced, the log gives the term of the last entry and no other
+// one, though raft-wal would.
+func TestEntriesBeforeTheLog(t *testing.T) {
+	for _, kind := range logKinds {
+		for name, last := range map[string]uint64{"shorter log": 90, "longer log": 110, "as long": 100} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				l := openTestLog(t, kind)
+				l.append(1, int(last))
+				l.install(100, 2)
+				if l.last > 0 {
+					l.cut(101)
+				}
+				for round := range 3 {
+					var got raft.Log
+					if err := l.log.GetLog(100, &got); err != nil || got.Index != 100 || got.Term != 2 || len(got.Data) > 0 {
+						t.Errorf("round %d: entry of the snapshot is %+v, %v; want term 2", round, got, err)
+					}
+					for _, i := range []uint64{1, 50, 89, 90, 99} {
+						if err := l.log.GetLog(i, &got); !errors.Is(err, raft.ErrLogNotFound) {
+							t.Errorf("round %d: entry %d: %v, want ErrLogNotFound", round, i, err)
+						}
+					}
+					if round == 0 {
+						l.append(2, 5)
+					} else {
+						l.reopen()
+					}
+					l.check(100)
+				}
+			})
+		}
 	}
 }
