@@ -10,18 +10,18 @@ import (
 const (
 	// keepAlive is how often each side of a control connection says something.
 	keepAlive = 100 * time.Millisecond
-	// gatherFor is how long heartbeats and their answers wait for others to go with them.
+	// gatherFor is how long heartbeats and their replies wait for others to go with them.
 	gatherFor = 10 * time.Millisecond
-	// maxBeats bounds the heartbeats of a session that wait to be sent or answered here,
-	// and those of the peer that wait for their group. Beyond, they fail at once.
-	maxBeats = 8192
+	// maxAsks bounds the questions of a session that have no reply yet. Beyond, they fail
+	// at once.
+	maxAsks = 8192
 )
 
 var (
 	errClosed   = errors.New("link: closed")
 	errReplaced = errors.New("link: replaced by a newer control connection")
 	errLost     = errors.New("link: the node is not connected")
-	errBusy     = errors.New("link: too many heartbeats wait")
+	errBusy     = errors.New("link: too many questions wait")
 	errTimeout  = errors.New("link: no answer in time")
 )
 
@@ -38,25 +38,25 @@ type session struct {
 	mu        sync.Mutex
 	closed    bool
 	statusDue bool
-	flush     bool // beats and acks go out without waiting for more
-	beats     []*beatCall
-	acks      []beatAck
-	calls     map[uint64]*beatCall // heartbeats without an answer
+	flush     bool // asks and replies go out without waiting for more
+	asks      []*askCall
+	replies   []reply
+	calls     map[uint64]*askCall // without a reply
 	lastCall  uint64
-	owed      int   // heartbeats of the peer that a group has not answered yet
+	owed      int   // questions of the peer that have no reply yet
 	echo      alive // the peer's last one: when it left there, when it arrived here
 }
 
-// A beatCall is a heartbeat that this node sends.
-type beatCall struct {
-	beat   beat
-	answer chan beatAck // one place
+// An askCall is a question of this node.
+type askCall struct {
+	ask   ask
+	reply chan reply // one place
 }
 
 func newSession(p *peer, c *conn, dialed bool) *session {
 	return &session{
 		peer: p, conn: c, dialed: dialed, clock: new(clock), statusDue: true,
-		done: make(chan struct{}), wake: make(chan struct{}, 1), calls: make(map[uint64]*beatCall),
+		done: make(chan struct{}), wake: make(chan struct{}, 1), calls: make(map[uint64]*askCall),
 	}
 }
 
@@ -68,7 +68,7 @@ func (s *session) end(err error) {
 		return
 	}
 	s.closed = true
-	s.beats, s.acks, s.calls = nil, nil, nil
+	s.asks, s.replies, s.calls = nil, nil, nil
 	close(s.done)
 	s.mu.Unlock()
 	s.conn.Close()
@@ -118,28 +118,28 @@ func (s *session) take(frameType byte, body []byte) error {
 		}
 		s.peer.heardStatus(s, body)
 		return nil
-	case frameBeats:
+	case frameAsks:
 		f := fields{b: body}
 		for f.more() {
-			b := f.beat()
+			a := f.ask()
 			if f.err == nil {
-				s.hand(b)
+				s.hand(a)
 			}
 		}
 		return f.err
-	case frameBeatAcks:
+	case frameReplies:
 		f := fields{b: body}
 		for f.more() {
-			a := f.beatAck()
+			r := f.reply()
 			if f.err != nil {
 				break
 			}
 			s.mu.Lock()
-			c := s.calls[a.call]
-			delete(s.calls, a.call)
+			c := s.calls[r.call]
+			delete(s.calls, r.call)
 			s.mu.Unlock()
 			if c != nil {
-				c.answer <- a
+				c.reply <- r
 			}
 		}
 		return f.err
@@ -147,55 +147,56 @@ func (s *session) take(frameType byte, body []byte) error {
 	return nil
 }
 
-// hand gives a heartbeat to its group, whose own handler answers it.
-func (s *session) hand(b beat) {
+// hand gives a question to its group, whose replica itself answers it.
+func (s *session) hand(a ask) {
 	s.mu.Lock()
 	s.owed++
 	s.mu.Unlock()
-	t := s.peer.link.group(b.group)
+	t := s.peer.link.group(a.group)
 	switch {
-	case t == nil || string(t.local) != b.replica:
-		s.ack(beatAck{call: b.call, failed: "there is no replica " + b.replica + " of group " + b.group + " here"})
-	case !t.offer(heardBeat{beat: b, session: s}):
-		s.ack(beatAck{call: b.call, failed: errBusy.Error()})
+	case t == nil || string(t.local) != a.replica:
+		s.answer(reply{call: a.call, failed: "there is no replica " + a.replica + " of group " + a.group + " here"}, true)
+	case !t.take(s, a):
+		s.answer(reply{call: a.call, failed: errBusy.Error()}, true)
 	}
 }
 
-// ack queues the answer to a heartbeat. Those of one frame go together, those of slow
-// groups later.
-func (s *session) ack(a beatAck) {
+// answer queues the reply to a question of the peer. Those to the heartbeats of one
+// frame go together, those of slow groups later; at once is without waiting for others.
+func (s *session) answer(r reply, atOnce bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.owed--
 	if s.closed {
 		return
 	}
-	s.acks = append(s.acks, a)
-	s.flush = s.flush || s.owed == 0
-	if s.flush || len(s.acks) == 1 {
+	s.replies = append(s.replies, r)
+	s.flush = s.flush || atOnce || s.owed == 0
+	if s.flush || len(s.replies) == 1 {
 		poke(s.wake)
 	}
 }
 
-// heartbeat sends b and waits for the answer, until stop is closed, the session ends or
-// timeout has passed.
-func (s *session) heartbeat(b beat, timeout time.Duration, stop <-chan struct{}) (beatAck, error) {
-	c := &beatCall{answer: make(chan beatAck, 1)}
+// ask sends a and waits for the reply, until stop is closed, the session ends or timeout
+// has passed. A heartbeat waits for others to go with it.
+func (s *session) ask(a ask, timeout time.Duration, stop <-chan struct{}) (reply, error) {
+	c := &askCall{reply: make(chan reply, 1)}
 	s.mu.Lock()
 	switch {
 	case s.closed:
 		s.mu.Unlock()
-		return beatAck{}, errLost
-	case len(s.calls) >= maxBeats:
+		return reply{}, errLost
+	case len(s.calls) >= maxAsks:
 		s.mu.Unlock()
-		return beatAck{}, errBusy
+		return reply{}, errBusy
 	}
 	s.lastCall++
-	b.call = s.lastCall
-	c.beat = b
-	s.calls[b.call] = c
-	s.beats = append(s.beats, c)
-	if len(s.beats) == 1 {
+	a.call = s.lastCall
+	c.ask = a
+	s.calls[a.call] = c
+	s.asks = append(s.asks, c)
+	s.flush = s.flush || a.kind != askBeat
+	if s.flush || len(s.asks) == 1 {
 		poke(s.wake)
 	}
 	s.mu.Unlock()
@@ -203,19 +204,22 @@ func (s *session) heartbeat(b beat, timeout time.Duration, stop <-chan struct{})
 	defer late.Stop()
 	var err error
 	select {
-	case a := <-c.answer:
-		return a, nil
+	case r := <-c.reply:
+		if r.failed != "" {
+			return r, errors.New(r.failed)
+		}
+		return r, nil
 	case <-s.done:
-		return beatAck{}, errLost
+		return reply{}, errLost
 	case <-stop:
 		err = errStopped
 	case <-late.C:
 		err = errTimeout
 	}
 	s.mu.Lock()
-	delete(s.calls, b.call)
+	delete(s.calls, a.call)
 	s.mu.Unlock()
-	return beatAck{}, err
+	return reply{}, err
 }
 
 // tellStatus sends the newest status. If it has not been sent since the last call,
@@ -228,8 +232,8 @@ func (s *session) tellStatus() {
 }
 
 // write sends what is due. A peer that does not read ends the session: what waits
-// meanwhile is one status, one frame of keep-alive, and the heartbeats of groups that
-// wait for their answer.
+// meanwhile is one status, one frame of keep-alive, and the questions of replicas that
+// wait for their reply.
 func (s *session) write() {
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
@@ -250,7 +254,7 @@ func (s *session) write() {
 		statusDue := s.statusDue
 		s.statusDue = false
 		all = all || s.flush
-		waiting := len(s.beats) > 0 || len(s.acks) > 0
+		waiting := len(s.asks) > 0 || len(s.replies) > 0
 		if all {
 			out = s.appendGathered(out)
 			waiting = false
@@ -288,18 +292,18 @@ func (s *session) write() {
 	}
 }
 
-// appendGathered takes the heartbeats that are still waited for, and the answers. s.mu
+// appendGathered takes the questions that are still waited for, and the replies. s.mu
 // is held.
 func (s *session) appendGathered(out []byte) []byte {
-	var beats []beat
-	for _, c := range s.beats {
-		if s.calls[c.beat.call] == c {
-			beats = append(beats, c.beat)
+	var asks []ask
+	for _, c := range s.asks {
+		if s.calls[c.ask.call] == c {
+			asks = append(asks, c.ask)
 		}
 	}
-	out = appendItems(out, frameBeats, beats, appendBeat)
-	out = appendItems(out, frameBeatAcks, s.acks, appendBeatAck)
-	clear(s.beats)
-	s.beats, s.acks, s.flush = s.beats[:0], s.acks[:0], false
+	out = appendItems(out, frameAsks, asks, appendAsk)
+	out = appendItems(out, frameReplies, s.replies, appendReply)
+	clear(s.asks)
+	s.asks, s.replies, s.flush = s.asks[:0], s.replies[:0], false
 	return out
 }

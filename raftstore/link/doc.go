@@ -2,8 +2,8 @@
 // kind of a connection is picked by ALPN, or by a first line where there is no TLS:
 //
 //   - belfry-ctl, one for each pair of nodes: whether the other is there, its status and
-//     its clock, and the heartbeats of all Raft groups, gathered for up to 10 ms
-//   - belfry-raft, the other RPCs of one Raft group
+//     its clock, the heartbeats of all Raft groups, gathered for up to 10 ms, and votes
+//   - belfry-raft, the entries of one Raft group
 //   - belfry-bulk, snapshots of one Raft group
 //   - h2, gRPC
 //

@@ -17,15 +17,15 @@ import (
 // before them. A frame of a type that is not known is passed over, so that a later
 // version may say more; a known one that does not end with its fields ends the connection.
 const (
-	frameAlive    = 1 // three times, 8 bytes each: see alive
-	frameStatus   = 2 // the status
-	frameBeats    = 3 // beats, one after the other
-	frameBeatAcks = 4 // beatAcks, one after the other
+	frameAlive   = 1 // three times, 8 bytes each: see alive
+	frameStatus  = 2 // the status
+	frameAsks    = 3 // asks, one after the other
+	frameReplies = 4 // replies, one after the other
 )
 
 const (
 	maxFrame = 128 << 10
-	// fillFrame is the size from which on further beats go into the next frame.
+	// fillFrame is the size from which on further items go into the next frame.
 	fillFrame = 32 << 10
 )
 
@@ -36,26 +36,40 @@ type alive struct {
 	sent, echo, received int64
 }
 
-// A beat is a heartbeat of a leader's replica: an AppendEntries request that carries
-// nothing but its term.
-type beat struct {
-	call     uint64 // names the answer
-	group    string
-	replica  string // that it is for
-	term     uint64
-	version  uint64 // of hashicorp/raft's protocol
-	from     []byte // server ID of the leader, and its address
-	fromAddr []byte
+// An askKind says which small RPC of Raft a question is.
+type askKind byte
+
+const (
+	askBeat    askKind = iota // a heartbeat: an AppendEntries that carries nothing but its term
+	askVote                   // RequestVote
+	askPreVote                // RequestPreVote
+	askTimeout                // TimeoutNow
+	askKinds
+)
+
+// An ask is a question of one replica to another.
+type ask struct {
+	call      uint64 // names the reply
+	kind      askKind
+	group     string
+	replica   string // that it is for
+	term      uint64
+	lastIndex uint64 // of votes, as the next two
+	lastTerm  uint64
+	transfer  bool
+	version   uint64 // of hashicorp/raft's protocol
+	from      []byte // server ID of who asks, and its address
+	fromAddr  []byte
 }
 
-// A beatAck is the answer of the group's own handler, or why there is none.
-type beatAck struct {
+// A reply is what the replica itself says, or why it says nothing.
+type reply struct {
 	call     uint64
 	failed   string // "" = what follows is valid
 	term     uint64
-	lastLog  uint64
-	success  bool
-	noWait   bool // AppendEntriesResponse.NoRetryBackoff
+	lastLog  uint64 // of heartbeats
+	yes      bool   // a success, a vote
+	noWait   bool   // AppendEntriesResponse.NoRetryBackoff
 	version  uint64
 	from     []byte
 	fromAddr []byte
@@ -103,35 +117,44 @@ func appendItems[T any](b []byte, frameType byte, items []T, appendItem func([]b
 	return b
 }
 
-func appendBeat(b []byte, h beat) []byte {
-	b = binary.AppendUvarint(b, h.call)
-	b = appendWord(b, h.group)
-	b = appendWord(b, h.replica)
-	b = binary.AppendUvarint(b, h.term)
-	b = binary.AppendUvarint(b, h.version)
-	b = appendWord(b, h.from)
-	return appendWord(b, h.fromAddr)
-}
-
-func appendBeatAck(b []byte, a beatAck) []byte {
+func appendAsk(b []byte, a ask) []byte {
 	b = binary.AppendUvarint(b, a.call)
-	b = appendWord(b, a.failed)
-	if a.failed != "" {
-		return b
-	}
+	b = append(b, byte(a.kind))
+	b = appendWord(b, a.group)
+	b = appendWord(b, a.replica)
 	b = binary.AppendUvarint(b, a.term)
-	b = binary.AppendUvarint(b, a.lastLog)
-	var flags byte
-	if a.success {
-		flags |= 1
+	if a.kind == askVote || a.kind == askPreVote {
+		b = binary.AppendUvarint(b, a.lastIndex)
+		b = binary.AppendUvarint(b, a.lastTerm)
+		b = append(b, flags(a.transfer, false))
 	}
-	if a.noWait {
-		flags |= 2
-	}
-	b = append(b, flags)
 	b = binary.AppendUvarint(b, a.version)
 	b = appendWord(b, a.from)
 	return appendWord(b, a.fromAddr)
+}
+
+func appendReply(b []byte, r reply) []byte {
+	b = binary.AppendUvarint(b, r.call)
+	b = appendWord(b, r.failed)
+	if r.failed != "" {
+		return b
+	}
+	b = binary.AppendUvarint(b, r.term)
+	b = binary.AppendUvarint(b, r.lastLog)
+	b = append(b, flags(r.yes, r.noWait))
+	b = binary.AppendUvarint(b, r.version)
+	b = appendWord(b, r.from)
+	return appendWord(b, r.fromAddr)
+}
+
+func flags(first, second bool) (b byte) {
+	if first {
+		b |= 1
+	}
+	if second {
+		b |= 2
+	}
+	return b
 }
 
 // readFrame reads one frame. What it returns lies in buf, if that is large enough.
@@ -203,24 +226,39 @@ func parseAlive(b []byte) (alive, error) {
 	return alive{sent: at(0), echo: at(8), received: at(16)}, nil
 }
 
-// beat reads the next one. Its byte slices are copies.
-func (f *fields) beat() beat {
-	return beat{
-		call: f.number(), group: string(f.word()), replica: string(f.word()), term: f.number(),
-		version: f.number(), from: append([]byte(nil), f.word()...), fromAddr: append([]byte(nil), f.word()...),
+func (f *fields) flags() (first, second bool) {
+	b := f.byte()
+	if b > 3 {
+		f.fail()
 	}
+	return b&1 != 0, b&2 != 0
 }
 
-// beatAck reads the next one. Its byte slices are copies.
-func (f *fields) beatAck() beatAck {
-	a := beatAck{call: f.number(), failed: string(f.word())}
-	if a.failed != "" {
-		return a
+// copied returns a word that outlives the frame, nil if it is empty.
+func (f *fields) copied() []byte { return append([]byte(nil), f.word()...) }
+
+// ask reads the next one.
+func (f *fields) ask() ask {
+	a := ask{call: f.number(), kind: askKind(f.byte()), group: string(f.word()), replica: string(f.word()), term: f.number()}
+	if a.kind >= askKinds {
+		f.fail()
 	}
-	a.term, a.lastLog = f.number(), f.number()
-	flags := f.byte()
-	a.success, a.noWait = flags&1 != 0, flags&2 != 0
-	a.version = f.number()
-	a.from, a.fromAddr = append([]byte(nil), f.word()...), append([]byte(nil), f.word()...)
+	if a.kind == askVote || a.kind == askPreVote {
+		a.lastIndex, a.lastTerm = f.number(), f.number()
+		a.transfer, _ = f.flags()
+	}
+	a.version, a.from, a.fromAddr = f.number(), f.copied(), f.copied()
 	return a
+}
+
+// reply reads the next one.
+func (f *fields) reply() reply {
+	r := reply{call: f.number(), failed: string(f.word())}
+	if r.failed != "" {
+		return r
+	}
+	r.term, r.lastLog = f.number(), f.number()
+	r.yes, r.noWait = f.flags()
+	r.version, r.from, r.fromAddr = f.number(), f.copied(), f.copied()
+	return r
 }

@@ -14,29 +14,33 @@ import (
 func TestFrames(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	word := func() []byte { return bytes.Repeat([]byte{'w'}, r.IntN(maxWord+1)) }
-	var beats []beat
-	var acks []beatAck
+	var asks []ask
+	var replies []reply
 	for i := range 1000 {
-		beats = append(beats, beat{
-			call: uint64(i), group: string(word()), replica: string(word()), term: r.Uint64(), version: 3,
-			from: append([]byte(nil), word()...), fromAddr: append([]byte(nil), word()...),
-		})
-		acks = append(acks, beatAck{call: uint64(i), failed: "failed"})
-		acks = append(acks, beatAck{
-			call: uint64(i), term: r.Uint64(), lastLog: r.Uint64(), success: i%2 == 0, noWait: i%3 == 0,
-			version: 3, from: append([]byte(nil), word()...), fromAddr: append([]byte(nil), word()...),
+		a := ask{
+			call: uint64(i), kind: askKind(i) % askKinds, group: string(word()), replica: string(word()), term: r.Uint64(), version: 3,
+			from: nilIfEmpty(word()), fromAddr: nilIfEmpty(word()),
+		}
+		if a.kind == askVote || a.kind == askPreVote {
+			a.lastIndex, a.lastTerm, a.transfer = r.Uint64(), r.Uint64(), i%5 == 0
+		}
+		asks = append(asks, a)
+		replies = append(replies, reply{call: uint64(i), failed: "failed"})
+		replies = append(replies, reply{
+			call: uint64(i), term: r.Uint64(), lastLog: r.Uint64(), yes: i%2 == 0, noWait: i%3 == 0,
+			version: 3, from: nilIfEmpty(word()), fromAddr: nilIfEmpty(word()),
 		})
 	}
 	status := bytes.Repeat([]byte{1}, MaxStatus)
 	out := appendAlive(nil, alive{sent: 1, echo: -2, received: 3})
 	out = appendStatus(out, status)
-	out = appendItems(out, frameBeats, beats, appendBeat)
-	out = appendItems(out, frameBeatAcks, acks, appendBeatAck)
+	out = appendItems(out, frameAsks, asks, appendAsk)
+	out = appendItems(out, frameReplies, replies, appendReply)
 
 	in := bytes.NewReader(out)
 	var buf []byte
-	var gotBeats []beat
-	var gotAcks []beatAck
+	var gotAsks []ask
+	var gotReplies []reply
 	for {
 		frameType, body, b, err := readFrame(in, buf)
 		if errors.Is(err, io.EOF) {
@@ -56,27 +60,21 @@ func TestFrames(t *testing.T) {
 			if !bytes.Equal(body, status) {
 				t.Error("status differs")
 			}
-		case frameBeats:
+		case frameAsks:
 			for f.more() {
-				gotBeats = append(gotBeats, f.beat())
+				gotAsks = append(gotAsks, f.ask())
 			}
-		case frameBeatAcks:
+		case frameReplies:
 			for f.more() {
-				gotAcks = append(gotAcks, f.beatAck())
+				gotReplies = append(gotReplies, f.reply())
 			}
 		}
 		if f.err != nil {
 			t.Fatal(f.err)
 		}
 	}
-	for i := range beats {
-		beats[i].from, beats[i].fromAddr = nilIfEmpty(beats[i].from), nilIfEmpty(beats[i].fromAddr)
-	}
-	for i := range acks {
-		acks[i].from, acks[i].fromAddr = nilIfEmpty(acks[i].from), nilIfEmpty(acks[i].fromAddr)
-	}
-	if !reflect.DeepEqual(gotBeats, beats) || !reflect.DeepEqual(gotAcks, acks) {
-		t.Errorf("%d beats and %d acks came back otherwise, of %d and %d", len(gotBeats), len(gotAcks), len(beats), len(acks))
+	if !reflect.DeepEqual(gotAsks, asks) || !reflect.DeepEqual(gotReplies, replies) {
+		t.Errorf("%d asks and %d replies came back otherwise, of %d and %d", len(gotAsks), len(gotReplies), len(asks), len(replies))
 	}
 }
 
@@ -105,10 +103,12 @@ func TestFrameRefusals(t *testing.T) {
 		"short alive":      {frameAlive, strings.Repeat("x", 23)},
 		"long alive":       {frameAlive, strings.Repeat("x", 25)},
 		"large status":     {frameStatus, strings.Repeat("x", MaxStatus+1)},
-		"cut beat":         {frameBeats, "\x01\x02ab\x05c"},
-		"cut ack":          {frameBeatAcks, "\x01\x00\x01"},
-		"number too large": {frameBeatAcks, strings.Repeat("\xff", 11)},
-		"word too long":    {frameBeatAcks, "\x01\xff" + strings.Repeat("x", 255)},
+		"cut ask":          {frameAsks, "\x01\x00\x02ab\x05c"},
+		"kind of ask":      {frameAsks, "\x01\x7f" + strings.Repeat("\x00", 6)},
+		"cut reply":        {frameReplies, "\x01\x00\x01"},
+		"flags":            {frameReplies, "\x01\x00\x01\x01\x04\x00\x00\x00"},
+		"number too large": {frameReplies, strings.Repeat("\xff", 11)},
+		"word too long":    {frameReplies, "\x01\xff" + strings.Repeat("x", 255)},
 	} {
 		if err := s.take(frame.frameType, []byte(frame.body)); !errors.Is(err, errFrame) {
 			t.Errorf("%s: %v, want errFrame", name, err)
@@ -122,8 +122,8 @@ func TestFrameRefusals(t *testing.T) {
 func FuzzFrames(f *testing.F) {
 	f.Add(appendAlive(nil, alive{1, 2, 3}))
 	f.Add(appendStatus(nil, []byte("status")))
-	f.Add(appendItems(nil, frameBeats, []beat{{call: 1, group: "g", replica: "r", term: 2, version: 3, from: []byte("a")}}, appendBeat))
-	f.Add(appendItems(nil, frameBeatAcks, []beatAck{{call: 1, failed: "no"}, {call: 2, term: 3, success: true}}, appendBeatAck))
+	f.Add(appendItems(nil, frameAsks, []ask{{call: 1, group: "g", replica: "r", term: 2, version: 3, from: []byte("a")}, {kind: askVote, lastIndex: 7}}, appendAsk))
+	f.Add(appendItems(nil, frameReplies, []reply{{call: 1, failed: "no"}, {call: 2, term: 3, yes: true}}, appendReply))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frameType, body, _, err := readFrame(bytes.NewReader(b), nil)
 		if err != nil {
@@ -135,20 +135,20 @@ func FuzzFrames(f *testing.F) {
 			if a, err := parseAlive(body); err == nil && !bytes.Equal(appendAlive(nil, a)[5:], body) {
 				t.Errorf("alive %+v is written otherwise", a)
 			}
-		case frameBeats:
+		case frameAsks:
 			for x.more() {
-				one := x.beat()
-				again := fields{b: appendBeat(nil, one)}
-				if x.err == nil && !reflect.DeepEqual(again.beat(), one) {
-					t.Errorf("beat %+v comes back otherwise", one)
+				one := x.ask()
+				again := fields{b: appendAsk(nil, one)}
+				if x.err == nil && !reflect.DeepEqual(again.ask(), one) {
+					t.Errorf("ask %+v comes back otherwise", one)
 				}
 			}
-		case frameBeatAcks:
+		case frameReplies:
 			for x.more() {
-				one := x.beatAck()
-				again := fields{b: appendBeatAck(nil, one)}
-				if x.err == nil && !reflect.DeepEqual(again.beatAck(), one) {
-					t.Errorf("ack %+v comes back otherwise", one)
+				one := x.reply()
+				again := fields{b: appendReply(nil, one)}
+				if x.err == nil && !reflect.DeepEqual(again.reply(), one) {
+					t.Errorf("reply %+v comes back otherwise", one)
 				}
 			}
 		}

@@ -20,18 +20,16 @@ const (
 	// pooled are the connections that hashicorp/raft keeps for further RPCs with one
 	// replica.
 	pooled = 2
-	// voteTries are how often a vote is asked for within voteFor when the connection
-	// breaks: those that are pooled may be broken already.
-	voteTries = pooled + 1
-	voteFor   = 100 * time.Millisecond
 	// Between tries to reach a follower that is connected but fails.
 	retryMin = 10 * time.Millisecond
 	retryMax = 500 * time.Millisecond
 	// lookEvery is how often a call that waits asks whether it is still wanted.
 	lookEvery = 100 * time.Millisecond
-	// maxHeardBeats bounds the heartbeats that wait for a group's handler. Each leader
-	// has one out at a time; more are refused.
+	// maxHeardBeats bounds the heartbeats that wait for a group's handler, maxBallots the
+	// votes and the like that wait for its main goroutine. Each replica has few out at a
+	// time; more are refused.
 	maxHeardBeats = 16
+	maxBallots    = 16
 )
 
 var (
@@ -41,8 +39,9 @@ var (
 	errShutDown  = errors.New("link: the replica has shut down")
 )
 
-// A Transport carries the RPCs of one replica: a NetworkTransport of hashicorp/raft over
-// connections of its group, but for heartbeats, which go over the control connection.
+// A Transport carries the RPCs of one replica: entries and snapshots by a
+// NetworkTransport of hashicorp/raft over connections of the group, heartbeats and votes
+// over the control connection.
 //
 // AppendEntries, heartbeats and InstallSnapshot wait until the follower's node is
 // connected instead of failing, because Raft pauses for up to ten seconds after some
@@ -51,16 +50,17 @@ var (
 // A follower that refuses entries for want of a log that takes them is asked again
 // after at most half a second, for the same reason.
 type Transport struct {
-	link   *Link
-	name   string // of the group
-	local  raft.ServerID
-	locate func(raft.ServerID) (NodeID, bool)
-	log    *slog.Logger
-	net    *raft.NetworkTransport
-	conns  *queue
-	beats  chan heardBeat
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	link    *Link
+	name    string // of the group
+	local   raft.ServerID
+	locate  func(raft.ServerID) (NodeID, bool)
+	log     *slog.Logger
+	net     *raft.NetworkTransport
+	conns   *queue
+	beats   chan heardBeat
+	ballots chan struct{}   // a place for each that waits
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
 
 	handler   atomic.Pointer[func(raft.RPC)]
 	lastBeat  atomic.Int64 // Unix nanoseconds; when the handler last took a leader's heartbeat
@@ -92,7 +92,7 @@ type Progress struct {
 
 // A heardBeat is a heartbeat that waits for the group's handler.
 type heardBeat struct {
-	beat    beat
+	ask     ask
 	session *session
 }
 
@@ -120,6 +120,7 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 		link: l, name: group, local: local, locate: locate,
 		log:       l.log.With("group", group),
 		beats:     make(chan heardBeat, maxHeardBeats),
+		ballots:   make(chan struct{}, maxBallots),
 		shut:      make(chan struct{}),
 		open:      make(chan struct{}),
 		streams:   make(map[*stream]struct{}),
@@ -422,46 +423,6 @@ func (t *Transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-// RequestVote implements raft.Transport. It fails at once while the node is not connected.
-func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.brief(id, func() error {
-		*resp = raft.RequestVoteResponse{}
-		return t.net.RequestVote(id, target, args, resp)
-	})
-}
-
-// RequestPreVote implements raft.WithPreVote. It fails at once while the node is not
-// connected.
-func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.brief(id, func() error {
-		*resp = raft.RequestPreVoteResponse{}
-		return t.net.RequestPreVote(id, target, args, resp)
-	})
-}
-
-// TimeoutNow implements raft.Transport. It fails at once while the node is not connected.
-func (t *Transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
-	return t.brief(id, func() error { return t.net.TimeoutNow(id, target, args, resp) })
-}
-
-// brief makes a call that is no use later, again if a pooled connection was broken.
-func (t *Transport) brief(id raft.ServerID, call func() error) error {
-	p, err := t.nodeOf(id)
-	if err != nil {
-		return err
-	}
-	start := time.Now()
-	for try := 1; ; try++ {
-		if s, _ := p.current(); s == nil {
-			return errLost
-		}
-		err := call()
-		if err == nil || try == voteTries || time.Since(start) > voteFor || t.ctx.Err() != nil {
-			return err
-		}
-	}
-}
-
 // InstallSnapshot implements raft.Transport. The snapshot goes over a connection of its
 // own, at the node's rate for all of them, and fails when nothing moves for
 // Config.BulkStall: a follower that restores it says that it is alive.
@@ -609,10 +570,16 @@ func (y layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn
 	return s, nil
 }
 
-// dialSelf connects the transport with itself, for Campaign.
+// A selfConn has no deadlines: what the replica asks itself takes as long as it takes,
+// and maxBallots bounds how much of that there is.
+type selfConn struct{ net.Conn }
+
+func (selfConn) SetDeadline(time.Time) error { return nil }
+
+// dialSelf connects the transport with itself, for consult and Campaign.
 func (t *Transport) dialSelf() (net.Conn, error) {
 	near, far := net.Pipe()
-	a, ok := t.track(near)
+	a, ok := t.track(selfConn{near})
 	b, ok2 := t.track(far)
 	if !ok || !ok2 {
 		near.Close()

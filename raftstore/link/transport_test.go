@@ -439,8 +439,8 @@ func TestAnotherReplica(t *testing.T) {
 		t.Error("another replica voted")
 	}
 	s, _ := nodes[0].Link.peer("id-b").current()
-	if ack, err := s.heartbeat(beat{group: "g", replica: "r-id-b", term: 3}, patience, nil); err != nil || ack.failed == "" {
-		t.Errorf("another replica answered a heartbeat: %+v, %v", ack, err)
+	if r, err := s.ask(ask{group: "g", replica: "r-id-b", term: 3}, patience, nil); err == nil {
+		t.Errorf("another replica answered a heartbeat: %+v", r)
 	}
 	if f.last() != nil || f.beats.Load() != 0 {
 		t.Error("another replica got an RPC")
