@@ -161,7 +161,11 @@ func (c *Client) open(v *view) {
 // Connect opens a session and returns once the login is answered. Synced waits
 // for what the login pushes.
 func (c *Client) Connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, fmt.Errorf("no login within %v", connectTimeout))
+	patience := connectTimeout
+	if c.config.MaxSilence > 0 {
+		patience = min(patience, c.config.MaxSilence)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no login within %v", patience))
 	defer cancel()
 	if err := c.connect(ctx); err != nil {
 		return fmt.Errorf("%s: connect: %w", c.config.User, err)
@@ -428,6 +432,20 @@ func (c *Client) present() (*session, error) {
 		return nil, fmt.Errorf("%s: not connected", c.config.User)
 	}
 	return c.session, nil
+}
+
+// Home ends a connection to another address than the one that the client began with,
+// and has the next one go there.
+func (c *Client) Home() {
+	c.mu.Lock()
+	away := c.session != nil && c.session.url != c.config.Server.at(c.config.Number, 0)
+	if away {
+		c.attempts = 0
+	}
+	c.mu.Unlock()
+	if away {
+		c.Cut()
+	}
 }
 
 // Cut ends the connection without a closing handshake, as a dead link does.

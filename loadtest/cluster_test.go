@@ -31,9 +31,9 @@ func nodePairs(t *testing.T, f faults) PairsConfig {
 func TestPairsAcrossNodes(t *testing.T) {
 	config := nodePairs(t, faults{})
 	seen := map[string]bool{}
-	config.Disturb = func(_ context.Context, clients []*Client, silences *Silences) {
+	config.Disturb = func(ctx context.Context, clients []*Client, silences *Silences) {
 		silences.Expect()
-		for len(silences.Unanswered()) > 0 {
+		for len(silences.Unanswered()) > 0 && ctx.Err() == nil {
 			<-time.After(10 * time.Millisecond)
 		}
 		for _, c := range clients {
@@ -130,5 +130,28 @@ func TestPairsLeavesSilence(t *testing.T) {
 	}
 	if report.Reconnects == 0 {
 		t.Error("nobody reconnected")
+	}
+}
+
+func TestHome(t *testing.T) {
+	config := nodePairs(t, faults{})
+	config.Disturb = func(ctx context.Context, clients []*Client, _ *Silences) {
+		for _, c := range clients {
+			home := c.config.Server.at(c.config.Number, 0)
+			for ctx.Err() == nil && (c.URL() == home || c.URL() == "") {
+				c.Cut()
+				<-time.After(time.Millisecond)
+			}
+			for c.Home(); ctx.Err() == nil && c.URL() != home; {
+				<-time.After(time.Millisecond)
+			}
+		}
+	}
+	report, err := Pairs(t.Context(), config)
+	if err == nil {
+		err = report.Err()
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

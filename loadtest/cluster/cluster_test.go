@@ -53,7 +53,7 @@ var server = sync.OnceValues(func() (path string, err error) {
 var builtIn string
 
 // nodeCount is how many nodes the clusters of the tests have.
-const nodeCount = 1
+const nodeCount = 3
 
 func testConfig(t *testing.T) config {
 	t.Helper()

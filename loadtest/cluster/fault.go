@@ -45,6 +45,14 @@ type fault struct {
 // suffer lets a fault happen, and returns how long users waited for it. It ends the
 // fault also when it returns an error.
 func (l *load) suffer(ctx context.Context, f fault) (figures []figure, err error) {
+	// Those who have gone to other nodes come back, so that there are some at each.
+	for _, c := range l.clients {
+		c.Home()
+	}
+	l.silences.Expect()
+	if err := l.awaitAnswers(ctx, nil); err != nil {
+		return nil, err
+	}
 	own := l.at(f.victim)
 	l.silences.Mark()
 	began := time.Now()

@@ -53,32 +53,44 @@ func (b *bench) awaitCaughtUp(ctx context.Context, n, with *nodes.Node, shard in
 	})
 }
 
-// compareReplicas waits until all nodes have applied the same of each shard, which
-// they only do when nobody sends, and returns an error unless their states are equal
-// then.
+// compareReplicas returns an error unless the states of all replicas of a shard are
+// equal after one entry, for each shard. It looks until it has seen all of them there:
+// a follower learns of the last entry only with the next, or after a while.
 func (b *bench) compareReplicas(ctx context.Context) error {
 	for shard := range b.Shards {
-		var all []replica
+		seen := map[uint64]map[*nodes.Node]uint64{} // applied → checksums
+		applied := map[*nodes.Node]uint64{}
 		err := poll(ctx, servedWithin, func() (string, error) {
-			all = all[:0]
 			for _, n := range b.cluster.Nodes() {
 				list, err := b.replicas(ctx, n)
 				if err != nil {
 					return "", err
 				}
-				all = append(all, list[shard])
-				if list[shard].Applied != all[0].Applied {
-					return fmt.Sprintf("shard %d: %s has applied %d, another node %d", shard, n, list[shard].Applied, all[0].Applied), nil
+				r := list[shard]
+				applied[n] = r.Applied
+				if seen[r.Applied] == nil {
+					seen[r.Applied] = map[*nodes.Node]uint64{}
+				}
+				seen[r.Applied][n] = r.Checksum
+				if len(seen[r.Applied]) == len(b.cluster.Nodes()) {
+					return "", equal(shard, r.Applied, seen[r.Applied])
 				}
 			}
-			return "", nil
+			return fmt.Sprintf("shard %d: nodes have applied %v, never the same", shard, applied), nil
 		})
 		if err != nil {
 			return err
 		}
-		for i, r := range all {
-			if r.Checksum != all[0].Checksum {
-				return fmt.Errorf("after entry %d of shard %d the state of n%d has checksum %x, that of n1 %x", r.Applied, shard, i+1, r.Checksum, all[0].Checksum)
+	}
+	return nil
+}
+
+// equal returns an error unless nodes have the same checksum of a shard.
+func equal(shard int, applied uint64, checksums map[*nodes.Node]uint64) error {
+	for n, sum := range checksums {
+		for other, also := range checksums {
+			if sum != also {
+				return fmt.Errorf("after entry %d of shard %d the state of %s has checksum %x, that of %s %x", applied, shard, n, sum, other, also)
 			}
 		}
 	}
