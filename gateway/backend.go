@@ -39,6 +39,8 @@ type Backend interface {
 	// SetStalled sets whether the app of a session has stopped to ack what it is pushed;
 	// seen is the time of its last sign of life, in ms. The state ends with the watcher.
 	SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64)
+	// Acked notes that what Watcher.Acks returns has grown.
+	Acked(user command.UserID, session command.SessionID)
 	// SendEphemeral passes a message of ttl 0 to the sessions that are connected now,
 	// except the sending one. A repeat is not passed on: its result has the first
 	// message's ID and Time, and is marked as a Duplicate.

@@ -25,6 +25,7 @@ type nullStore struct {
 
 func (*nullStore) Now() int64                                { return 1795400000123 }
 func (*nullStore) Unwatch(command.UserID, command.SessionID) {}
+func (*nullStore) Acked(command.UserID, command.SessionID)   {}
 func (n *nullStore) ReaderAt(store.Place) store.Reader       { return n }
 
 func (*nullStore) Submit(cmd command.Command, done func(command.Result, error)) {

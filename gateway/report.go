@@ -25,6 +25,7 @@ func (s *session) ack(d uint64) {
 	read, ok := s.window.ack(d, !s.background)
 	freed := len(s.window.frames) < before
 	recovered := freed && s.restartStallTimer()
+	acked := freed && !s.background
 	if !ok {
 		s.mu.Unlock()
 		s.gateway.metrics.drops.WithLabelValues("ack of nothing pushed").Inc()
@@ -43,6 +44,9 @@ func (s *session) ack(d uint64) {
 	s.mu.Unlock()
 	if recovered {
 		s.gateway.backend.SetStalled(s.user, s.id(), false, 0)
+	}
+	if acked {
+		s.gateway.backend.Acked(s.user, s.id())
 	}
 	s.reportReads(false)
 }

@@ -214,6 +214,8 @@ func (s *testStore) SetBackground(user command.UserID, session command.SessionID
 	s.background[sessionOf{user, session}] = background
 }
 
+func (s *testStore) Acked(command.UserID, command.SessionID) {}
+
 // Read answers a query as another node would: through the bytes of both.
 func (s *testStore) Read(q query.Query) error {
 	s.mu.Lock()

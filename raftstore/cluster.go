@@ -11,6 +11,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/watch"
 	"github.com/belfry-im/belfry/shard/codec"
 	"google.golang.org/grpc"
 )
@@ -74,6 +75,9 @@ type cluster struct {
 	numbers  map[placement.NodeID]map[uint32]uint64
 	learning sync.Mutex // held while numbers are taken over, so that the newest come last
 
+	follower  *watch.Follower // of leaders on other nodes
+	audiences *watch.Server   // of leaders on this one
+
 	background sync.WaitGroup
 	ctx        context.Context // ends with Close
 	stop       context.CancelFunc
@@ -125,6 +129,8 @@ func (c *cluster) close() {
 	c.streams = nil
 	c.mu.Unlock()
 	c.stop()
+	c.follower.Close()
+	c.audiences.Close()
 	for _, stream := range streams {
 		stream.Close()
 	}
@@ -150,6 +156,7 @@ func (sh *localShard) led(term uint64) {
 	l.number = term<<termShift | sh.ledTimes
 	sh.ledTimes++
 	sh.serving.Store(l)
+	sh.setLeader(sh.store.cluster.Node, l.number)
 	sh.leads.learn(sh.store.cluster.Node, l.number)
 	sh.store.publish()
 	sh.line.begin(l)
@@ -217,6 +224,7 @@ func (s *Store) learnLeads(node placement.NodeID) {
 			}
 			continue
 		}
+		sh.setLeader(node, number)
 		sh.line.wake(sh.leads.learn(node, number))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
@@ -54,12 +55,16 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 	switch r.Kind {
 	case peer.Command, peer.Login, peer.Committed:
 		err = l.order(&r, done)
-	case peer.Read, peer.ReadApart:
+	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention:
+		answer := l.answerReads
+		if r.Kind >= peer.Status {
+			answer = l.answerCall
+		}
 		select {
 		case s.reads <- struct{}{}:
 			go func() {
 				defer func() { <-s.reads }()
-				l.answerReads(&r, done)
+				answer(&r, done)
 			}()
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -91,7 +96,7 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 	switch r.Kind {
 	case peer.Login:
 		op.recents, op.encoded, err = peer.DecodeLogin(r.Body)
-		op.begin = func(*query.Sync) {}
+		op.begin = func(user command.UserID, sync *query.Sync) { l.shard.expect(user, sync.Session) }
 	case peer.Committed:
 		op.queries, err = peer.DecodeQueries(r.Body)
 	}

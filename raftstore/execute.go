@@ -51,7 +51,7 @@ func (l *leader) execute(op *operation, ours bool) error {
 		w.Step = func(st *shard.State, now int64, r *command.Result) {
 			if r.Code == command.OK {
 				sync = st.StartSync(user, r, op.recents, now)
-				op.begin(sync)
+				op.begin(user, sync)
 			}
 		}
 		w.Done = func(r command.Result, err error) { op.done(answer{result: r, sync: sync, err: err}) }

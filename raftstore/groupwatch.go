@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/watch"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -12,12 +13,16 @@ import (
 // WatchGroup registers w for what comes in a group's order, until
 // UnwatchGroup. What came before, the caller has to read. Registering w again
 // has no effect.
-func (s *Store) WatchGroup(group command.GroupID, w store.GroupWatcher) { s.hub.addGroup(group, w) }
+func (s *Store) WatchGroup(group command.GroupID, w store.GroupWatcher) {
+	s.hub.addGroup(group, w)
+	s.tellLeader(group.Key(), watch.Key{Kind: watch.KeyGroup, Group: group}, nil)
+}
 
 // UnwatchGroup ends what WatchGroup began. Once it has returned, w is not
 // called any more.
 func (s *Store) UnwatchGroup(group command.GroupID, w store.GroupWatcher) {
 	s.hub.removeGroup(group, w)
+	s.tellLeader(group.Key(), watch.Key{Kind: watch.KeyGroup, Group: group}, nil)
 }
 
 func (h *hub) addGroup(group command.GroupID, w store.GroupWatcher) {

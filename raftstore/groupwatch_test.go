@@ -68,7 +68,7 @@ func TestGroupWatchers(t *testing.T) {
 		t.Errorf("signals = %d, %d; want 0, 1", len(first.heard()), len(second.heard()))
 	}
 
-	h.resume(func(key command.UserID) bool { return key == command.GroupID("else").Key() }, nil)
+	h.resume(func(key command.UserID) bool { return key == command.GroupID("else").Key() }, nil, false)
 	if second.woken() != 1 || other.woken() != 1 {
 		t.Errorf("wakes after a new reign = %d, %d; want 1, 1", second.woken(), other.woken())
 	}

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,6 +96,9 @@ type hooker struct {
 	current *waitingHook   // nil when there is none
 	after   command.UserID // the member of current after whom to go on
 
+	asks  []memberAsk                                   // of the present read
+	fresh map[*waitingHook]map[command.UserID]attention // of members elsewhere, for the present read
+
 	budget int // messages and members that this read may still check
 	ready  []queuedHook
 }
@@ -117,7 +121,7 @@ type queuedHook struct {
 
 func newHooker(sh *localShard, enqueue enqueueFunc) *hooker {
 	h := &hooker{
-		shard: sh, hooks: sh.store.cfg.Hooks, enqueue: enqueue, wake: make(chan struct{}, 1), open: make(map[uint64]int),
+		shard: sh, hooks: sh.store.cfg.Hooks, enqueue: enqueue, wake: make(chan struct{}, 1), open: make(map[uint64]int), fresh: make(map[*waitingHook]map[command.UserID]attention),
 		awaited: make(map[command.GroupID]int), waiting: newWaitingHooks(sh.store.cfg.QueuedAfter),
 	}
 	for _, kind := range hookKinds {
@@ -287,6 +291,10 @@ func (h *hooker) tell() (more bool) {
 	lost := uint64(0)
 	h.ready = h.ready[:0]
 	h.budget = hookRead
+	if h.shard.store.cluster != nil {
+		clear(h.fresh)
+		h.refresh(h.waiting.upcoming(time.Now(), hookMessages))
+	}
 	err := h.shard.local.ReadLocal(func(s *shard.State, now int64) {
 		done, last := s.HookQueueRange()
 		if done > h.at {
@@ -302,6 +310,7 @@ func (h *hooker) tell() (more bool) {
 	if lost > 0 {
 		h.hooks.QueuedLost(int(lost))
 	}
+	h.askElsewhere()
 	for i := range h.ready {
 		q := &h.ready[i]
 		number := q.number
@@ -318,7 +327,7 @@ func (h *hooker) tell() (more bool) {
 
 // full reports whether the present read has reached one of its bounds.
 func (h *hooker) full() bool {
-	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready) >= store.MaxOpenQueued
+	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready)+len(h.asks) >= store.MaxOpenQueued
 }
 
 // read fills ready from the state. It reports whether it stopped before the end of the
@@ -375,12 +384,25 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 // readMember is readUser for a member of a group, with the header that the caller has
 // read.
 func (h *hooker) readMember(w *waitingHook, user command.UserID, mark *query.QueuedHeader, last bool) attention {
-	r := h.shard.store.hub.attention(user, w.Group, mark)
+	var r attention
+	if h.shard.store.elsewhere(user) {
+		var asked bool
+		if r, asked = h.fresh[w][user]; !asked || r == attentionUnknown {
+			r = attentionForeground // as far as is known
+		}
+	} else {
+		r = h.shard.store.hub.attention(user, w.Group, mark)
+	}
 	if r == attentionAway || r == attentionForeground && last {
-		h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, header: *mark})
+		h.addReady(w, user, mark)
 		return attentionAway
 	}
 	return r
+}
+
+// addReady has Hooks told of a group's message for a member.
+func (h *hooker) addReady(w *waitingHook, user command.UserID, mark *query.QueuedHeader) {
+	h.ready = append(h.ready, queuedHook{number: w.Number, user: user, group: w.Group, seq: w.Seq, header: *mark})
 }
 
 // readGroup checks further members of a group for the current message. It reports
@@ -392,8 +414,13 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	}
 	next, more := s.UnreadMembers(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedHeader) bool {
 		h.budget--
-		if h.readMember(w, user, &mark, false) == attentionForeground {
-			w.users = append(w.users, user)
+		w.header = mark
+		switch {
+		case h.shard.store.elsewhere(user):
+			h.asks = append(h.asks, memberAsk{w, user, mark})
+			h.waiting.weight++
+		case h.readMember(w, user, &mark, false) == attentionForeground:
+			w.addUser(user)
 			h.waiting.weight++
 		}
 		return !h.full()
@@ -403,7 +430,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	}
 	h.current = nil
 	w.scanned = true
-	if len(w.users) == 0 {
+	if len(w.users) == 0 && !slices.ContainsFunc(h.asks, func(a memberAsk) bool { return a.message == w }) {
 		h.endWait(w)
 	}
 	return true
@@ -437,8 +464,8 @@ func (h *hooker) endWait(w *waitingHook) {
 // reports whether it has checked them all.
 func (h *hooker) recheckWaiting(s *shard.State, now int64) (end bool) {
 	for w, last := h.waiting.due(time.Now()); w != nil; w, last = h.waiting.due(time.Now()) {
-		if h.full() {
-			return false
+		if h.full() || h.shard.store.cluster != nil && w.Group != "" && h.fresh[w] == nil {
+			return false // its members elsewhere are asked about before the next read
 		}
 		if !h.recheck(s, now, w, last) {
 			return false

@@ -32,6 +32,16 @@ type waitingHook struct {
 	at, kept int
 	again    bool // a member already checked has left the foreground
 	scanned  bool // all members were checked once
+	header   query.QueuedHeader
+}
+
+// addUser adds a member who may still ack the message.
+func (w *waitingHook) addUser(user command.UserID) {
+	// While members are checked, those before at are decided about, or kept.
+	i, found := slices.BinarySearchFunc(w.users[w.at:], user, compareUsers)
+	if !found {
+		w.users = slices.Insert(w.users, w.at+i, user)
+	}
 }
 
 // waitingHooks are the messages of a shard that Hooks are not told of yet, because
@@ -147,6 +157,32 @@ func (q *waitingHooks) due(now time.Time) (w *waitingHook, last bool) {
 		return w, false
 	}
 	return nil, false
+}
+
+// upcoming returns messages that due is about to return, at most n.
+func (q *waitingHooks) upcoming(now time.Time, n int) (due []*waitingHook) {
+	add := func(w *waitingHook) bool {
+		if !w.over {
+			due = append(due, w)
+		}
+		return len(due) < n
+	}
+	for _, w := range q.recheck {
+		if !add(w) {
+			return due
+		}
+	}
+	for _, w := range q.queue {
+		if !w.decidable() || now.Sub(w.since) < q.after || !add(w) {
+			break
+		}
+	}
+	for _, w := range q.queue[q.firstChecked:] {
+		if now.Sub(w.since) < q.firstCheck || !w.decidable() || !add(w) {
+			break
+		}
+	}
+	return due
 }
 
 // decidable reports whether a check can decide about the message.

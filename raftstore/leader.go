@@ -52,7 +52,10 @@ func (l *leader) Begin(s *shard.State) {
 	for user, session := range s.AllSessions {
 		live[sessionKey{user, session}] = true
 	}
-	sh.orphans.reset(live, sh.store.hub.resume(sh.owns, live), time.Now())
+	sh.orphans.reset(live, sh.store.hub.resume(sh.owns, live, sh.store.cluster != nil), time.Now())
+	if sh.store.cluster != nil {
+		sh.store.hub.presence.begin(sh.owns, sh.store.hub.online)
+	}
 	sh.leader.Store(l)
 }
 
@@ -88,6 +91,9 @@ func (l *leader) Close() {
 	l.shard.leader.CompareAndSwap(l, nil)
 	l.shard.serving.CompareAndSwap(l, nil)
 	l.courier.close()
+	l.shard.orphans.clear()
+	l.shard.store.hub.release(l.shard.owns)
+	l.shard.store.hub.presence.release(l.shard.owns)
 	l.shard.line.ended(l)
 }
 
@@ -127,13 +133,17 @@ func (l *leader) logoutOrphans(now time.Time) {
 		alive := slices.ContainsFunc(q.Sessions, func(info query.SessionInfo) bool { return info.Number == key.session })
 		if !alive {
 			sh.orphans.remove(key)
+			sh.store.hub.removeAbsent(key)
 			left[key.user]--
 			continue
 		}
 		left[key.user]--
 		tell := left[key.user] == 0 && !one.told
 		done := func(result command.Result, err error) {
-			if err == nil && result.Code == command.OK && tell {
+			switch {
+			case err != nil || result.Code != command.OK:
+			case sh.store.hub.removeAbsent(key): // which tells if the user is offline now
+			case tell:
 				l.loggedOut(key.user)
 			}
 		}

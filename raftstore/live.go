@@ -5,10 +5,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
+	"github.com/cespare/xxhash/v2"
 )
 
 // SendLive passes a message to the sessions that are in a group now, and stores nothing:
@@ -20,7 +22,34 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	if m.Group == "" || m.User == "" || m.CID == "" {
 		return command.Result{}, &command.RefusedError{Code: command.CodeBadRequest, Detail: "conv: must not be empty, nor may cid"}
 	}
-	key := transientKey{from: m.User, group: m.Group, cid: m.CID}
+	sh := s.shardOf(m.Group.Key())
+	if l := sh.leaderHere(); l != nil {
+		if r, err := l.sendLive(m); !sh.waits(err) {
+			return r, err
+		}
+	}
+	var r command.Result
+	err := sh.call(call{
+		kind: peer.Live, once: true,
+		here: func(l *leader) (err error) { r, err = l.sendLive(m); return err },
+		body: func() []byte { return encodeCall(liveFields(m)) },
+		read: func(answer []byte) error { return decodeCall(answer, resultFields(&r)) },
+	})
+	return r, err
+}
+
+func (l *leader) answerLive(body []byte) ([]byte, error) {
+	var m command.SendGroup
+	if err := decodeCall(body, liveFields(&m)); err != nil {
+		return nil, err
+	}
+	r, err := l.sendLive(&m)
+	return encodeCall(resultFields(&r)), err
+}
+
+func (l *leader) sendLive(m *command.SendGroup) (command.Result, error) {
+	s := l.shard.store
+	key, body := transientKey{from: m.User, group: m.Group, cid: m.CID}, xxhash.Sum64(m.Body)
 	sent := &query.Message{
 		ID: m.ID, Group: m.Group, Session: m.Session, From: m.User, CID: []byte(m.CID),
 		Mentions: slices.Clone(m.Mentions), Body: bytes.Clone(m.Body),
@@ -33,11 +62,11 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 	speech.Group, speech.User, speech.Admin = m.Group, m.User, m.Admin
 	// The state is locked for reading, so that this message reaches watchers before whatever
 	// changes the group next, which has a higher arrival number.
-	err := s.shardOf(m.Group.Key()).here().local.ReadLocal(func(st *shard.State, now int64) {
+	err := l.shard.local.ReadLocal(func(st *shard.State, now int64) {
 		if refused = readError(st.Answer(speech, now)); refused != nil {
 			return
 		}
-		if first, repeat, refused = s.transient.lookup(key, m.Body, now); repeat {
+		if first, repeat, refused = s.transient.lookup(key, body, now); repeat {
 			return
 		}
 		if wait, ok := s.liveRate.allow(m.Group, time.Now()); !ok {
@@ -47,7 +76,7 @@ func (s *Store) SendLive(m *command.SendGroup) (command.Result, error) {
 			}
 			return
 		}
-		if first, repeat, refused = s.transient.record(key, m.ID, m.Body, now); repeat {
+		if first, repeat, refused = s.transient.record(key, m.ID, body, now); repeat {
 			return // the first came at the same moment
 		}
 		sent.Time, sent.Arrival = speech.Now, speech.Arrival
@@ -73,27 +102,10 @@ func (s *Store) TypingGroup(from command.UserID, group command.GroupID) error {
 	if err := s.read(&q); err != nil {
 		return err
 	}
-	signal := store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: q.Now}
-	for _, user := range s.listeners(from, q.Members) {
-		s.hub.signal(user, 0, signal)
-	}
+	others := slices.DeleteFunc(q.Members, func(user command.UserID) bool { return user == from })
+	s.tell(telling{
+		users: others, from: from,
+		signal: store.Signal{Kind: store.SignalTyping, User: from, Group: group, Time: q.Now},
+	})
 	return nil
-}
-
-// listeners returns the members other than from who are online and have not blocked from.
-// Members whose shard does not serve are left out.
-func (s *Store) listeners(from command.UserID, members []command.UserID) []command.UserID {
-	others := make([]command.UserID, 0, len(members))
-	for _, user := range members {
-		if user != from && s.hub.online(user) {
-			others = append(others, user)
-		}
-	}
-	free := others[:0]
-	for i, e := range s.Eligibility(from, others) {
-		if e.Err == nil && !e.Blocks {
-			free = append(free, others[i])
-		}
-	}
-	return free
 }

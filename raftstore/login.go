@@ -25,7 +25,7 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 		return nil, &command.RefusedError{Code: command.CodeBadRequest, Detail: err.Error()}
 	}
 	user := cmd.User
-	op.begin = func(sync *query.Sync) {
+	op.begin = func(_ command.UserID, sync *query.Sync) {
 		// A caller whose ctx has ended may log in anew with the same watcher, which
 		// ends this session: its end must not remove that watcher.
 		if abandoned.Load() {
@@ -38,7 +38,9 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 	op.done = func(a answer) {
 		in := a.err == nil && a.result.Code == command.OK
 		if in && !watched && !abandoned.Load() {
-			s.watch(user, a.sync.Session, w, a.sync.Arrival)
+			// Its leader is on another node, and wakes w if something has come meanwhile.
+			s.hub.add(user, a.sync.Session, w)
+			s.tellLeader(user, sessionWatch(user, a.sync.Session), nil)
 		}
 		if abandoned.CompareAndSwap(false, true) {
 			answers <- a
@@ -63,20 +65,23 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 	return a.sync, a.result.Err()
 }
 
-// watch registers the watcher of a session that has logged in at the leader on another
-// node, which has read up to an arrival number of its user's order.
-func (s *Store) watch(user command.UserID, session command.SessionID, w store.Watcher, arrival uint64) {
-	s.hub.add(user, session, w)
-}
-
 // Unwatch removes the watcher of a session. It does not end the session: a Logout
 // does or, if none comes within Config.ClaimWithin, the store.
 func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
-	if s.hub.remove(user, session) == nil {
+	w := s.hub.remove(user, session)
+	if w == nil {
 		return
 	}
-	if here := s.shardOf(user).here(); here != nil {
-		here.orphans.add(sessionKey{user, session})
+	sh := s.shardOf(user)
+	if sh.leading() != nil {
+		sh.here().orphans.add(sessionKey{user, session}, true)
+	}
+	if s.cluster != nil {
+		var acks *store.Acks
+		if s.cluster.follower.WantsAcks(sh.id) {
+			acks = new(w.Acks())
+		}
+		s.tellLeader(user, sessionWatch(user, session), acks)
 	}
 }
 
@@ -84,6 +89,7 @@ func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 // sessions are all in the background counts as away for Hooks.
 func (s *Store) SetBackground(user command.UserID, session command.SessionID, background bool) {
 	s.hub.updateListener(user, session, func(l *listener) { l.background = background })
+	s.tellLeader(user, sessionWatch(user, session), nil)
 }
 
 // SetStalled records whether the app of a session has stopped answering what it
@@ -91,17 +97,22 @@ func (s *Store) SetBackground(user command.UserID, session command.SessionID, ba
 // stalled is not online.
 func (s *Store) SetStalled(user command.UserID, session command.SessionID, stalled bool, seen int64) {
 	s.hub.updateListener(user, session, func(l *listener) { l.stalled, l.seen = stalled, seen })
+	s.tellLeader(user, sessionWatch(user, session), nil)
+}
+
+// Acked notes that a session has acked something in the foreground. Its leader is told, if
+// that is on another node and has Hooks that want to know.
+func (s *Store) Acked(user command.UserID, session command.SessionID) {
+	if s.cluster != nil {
+		s.cluster.follower.TellAcks(s.shardOf(user).id, sessionWatch(user, session))
+	}
 }
 
 // Kick ends a session on behalf of an administrator.
 func (s *Store) Kick(ctx context.Context, user command.UserID, session command.SessionID) error {
-	r, err := s.Propose(ctx, &command.Logout{User: user, Session: session, LastSeen: s.Now()})
+	r, err := s.Propose(ctx, &command.Logout{User: user, Session: session, LastSeen: s.Now(), Reason: "admin"})
 	if err != nil {
 		return err
 	}
-	if err := r.Err(); err != nil {
-		return err
-	}
-	s.hub.kick(user, session, "admin")
-	return nil
+	return r.Err()
 }

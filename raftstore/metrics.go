@@ -17,7 +17,9 @@ type metrics struct {
 	diskFree    prometheus.Gauge
 	diskLow     prometheus.Gauge
 	watchers    prometheus.Gauge
-	budget      *budgetMetrics
+	// droppedSignals counts those for other nodes that were too slow to take them.
+	droppedSignals prometheus.Counter
+	budget         *budgetMetrics
 
 	all        []prometheus.Collector
 	registered prometheus.Registerer // nil if they are not
@@ -44,9 +46,12 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		diskFree:    node("disk_free_bytes", "Bytes free where the data lies."),
 		diskLow:     node("disk_low", "1 while sends are refused because the disk is nearly full."),
 		watchers:    node("watchers", "Sessions that listen to their shard."),
-		budget:      newBudgetMetrics(),
+		droppedSignals: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "belfry", Subsystem: "node", Name: "signals_dropped_total", Help: "Signals that were not passed on to other nodes, which were too slow for them.",
+		}),
+		budget: newBudgetMetrics(),
 	}
-	m.all = append(m.replicas.Collectors(), m.outbox, m.gaps, m.undelivered, m.hooks, m.diskFree, m.diskLow, m.watchers)
+	m.all = append(m.replicas.Collectors(), m.outbox, m.gaps, m.undelivered, m.hooks, m.diskFree, m.diskLow, m.watchers, m.droppedSignals)
 	m.all = append(m.all, m.budget.all()...)
 	if reg == nil {
 		return m, nil

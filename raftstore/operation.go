@@ -15,15 +15,15 @@ const operationBytes = 256
 // An operation is something that only the leader of a shard can do, and that keeps its
 // place among others of this node while that leader is looked for.
 type operation struct {
-	kind    peer.Kind         // Command, Login or Committed
-	key     command.UserID    // it decides the shard of a Command or Login
-	shard   *shardRef         // of a Committed
-	letter  bool              // its courier handles that its slot has moved
-	encoded []byte            // Command, Login: the command
-	recents query.RecentsMode // Login
-	queries []query.Query     // Committed
-	begin   func(*query.Sync) // Login at a leader on this node: called in the apply step
-	done    func(answer)      // called exactly once; it must not block
+	kind    peer.Kind                         // Command, Login or Committed
+	key     command.UserID                    // it decides the shard of a Command or Login
+	shard   *shardRef                         // of a Committed
+	letter  bool                              // its courier handles that its slot has moved
+	encoded []byte                            // Command, Login: the command
+	recents query.RecentsMode                 // Login
+	queries []query.Query                     // Committed
+	begin   func(command.UserID, *query.Sync) // Login, at its leader: called in the apply step
+	done    func(answer)                      // called exactly once; it must not block
 
 	// Of its line.
 	size   int

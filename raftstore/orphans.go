@@ -13,9 +13,10 @@ type sessionKey struct {
 }
 
 // orphans are the sessions of one shard that exist in its state but have no watcher:
-// left by a process that died, or by a gateway whose Logout did not get through. They
-// are logged out unless a watcher claims them in time. There are no more of them than
-// sessions.
+// left by a process that died, by a gateway whose Logout did not get through, or at a node
+// that is not connected. They are logged out unless a watcher claims them in time, which
+// begins when the leader does. There are no more of them than sessions. Only a leader has
+// any.
 type orphans struct {
 	mu    sync.Mutex
 	since map[sessionKey]orphan
@@ -38,11 +39,19 @@ func (o *orphans) reset(live, claimed map[sessionKey]bool, now time.Time) {
 	}
 }
 
-func (o *orphans) add(key sessionKey) {
+// clear ends a leadership.
+func (o *orphans) clear() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.since = nil
+}
+
+// add adds a session; told says that hooks know that it ended.
+func (o *orphans) add(key sessionKey, told bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since != nil {
-		o.since[key] = orphan{at: time.Now(), told: true}
+		o.since[key] = orphan{at: time.Now(), told: told}
 	}
 }
 

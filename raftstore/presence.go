@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/watch"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -22,7 +26,11 @@ type presence struct {
 	// MaxSubscriptions for each watcher.
 	byUser    map[command.UserID]map[store.Watcher]command.UserID // watchers that subscribe to a user, and whose they are
 	byWatcher map[store.Watcher]map[command.UserID]struct{}
-	altered   map[command.UserID]struct{} // users in byUser with a change that subscribers were not told of
+	altered   map[command.UserID]struct{} // users in byUser or byNode with a change that was not told
+	// online is what this node was last told of the users in byUser.
+	online map[command.UserID]bool
+	// byNode holds the nodes that watch users whose shard this node leads.
+	byNode map[command.UserID]map[*watch.Audience]struct{}
 }
 
 func newPresence() *presence {
@@ -31,6 +39,8 @@ func newPresence() *presence {
 		byUser:    make(map[command.UserID]map[store.Watcher]command.UserID),
 		byWatcher: make(map[store.Watcher]map[command.UserID]struct{}),
 		altered:   make(map[command.UserID]struct{}),
+		online:    make(map[command.UserID]bool),
+		byNode:    make(map[command.UserID]map[*watch.Audience]struct{}),
 	}
 }
 
@@ -38,7 +48,12 @@ func newPresence() *presence {
 func (p *presence) changed(user command.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, wanted := p.byUser[user]; !wanted {
+	p.alter(user)
+}
+
+// alter notes a change of a user, if somebody is to be told. The caller holds mu.
+func (p *presence) alter(user command.UserID) {
+	if len(p.byUser[user]) == 0 && len(p.byNode[user]) == 0 {
 		return
 	}
 	p.altered[user] = struct{}{}
@@ -84,17 +99,21 @@ func (p *presence) subscribe(asker command.UserID, users []command.UserID, w sto
 	return nil
 }
 
-func (p *presence) unsubscribe(w store.Watcher) {
+// unsubscribe ends the subscriptions of w, and returns the users to whom nobody here
+// subscribes any more.
+func (p *presence) unsubscribe(w store.Watcher) (left []command.UserID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for user := range p.byWatcher[w] {
 		delete(p.byUser[user], w)
 		if len(p.byUser[user]) == 0 {
 			delete(p.byUser, user)
-			delete(p.altered, user)
+			delete(p.online, user)
+			left = append(left, user)
 		}
 	}
 	delete(p.byWatcher, w)
+	return left
 }
 
 // run tells subscribers of changes until ctx ends. Several changes of a user in quick
@@ -116,16 +135,56 @@ func (p *presence) run(ctx context.Context, s *Store) {
 	}
 }
 
+// tell tells subscribers here, and nodes that watch the user, of the user's present
+// status.
 func (p *presence) tell(s *Store, user command.UserID) {
+	sh := s.shardOf(user)
+	l := sh.leading()
+	decides := l != nil || s.cluster == nil // who is online
+	online := decides && s.hub.online(user)
 	p.mu.Lock()
-	subscribers := maps.Clone(p.byUser[user])
-	p.mu.Unlock()
-	sig := store.Signal{Kind: store.SignalPresence, User: user, Time: s.Now(), Online: s.hub.online(user)}
-	for w, asker := range subscribers {
-		if c, err := s.contact(asker, user); err == nil && !c.BlockedBy {
-			w.Signal(sig)
+	if decides {
+		if len(p.byUser[user]) > 0 {
+			p.online[user] = online
+		}
+		for a := range p.byNode[user] {
+			a.Presence(sh.id, l.number, user, online)
 		}
 	}
+	online = p.online[user]
+	subscribers := make(map[*shardRef][]subscriber) // by the shards of who they are
+	for w, asker := range p.byUser[user] {
+		sh := s.shardOf(asker)
+		subscribers[sh] = append(subscribers[sh], subscriber{w, query.Contact{User: asker, Peer: user}})
+	}
+	p.mu.Unlock()
+	sig := store.Signal{Kind: store.SignalPresence, User: user, Time: s.Now(), Online: online}
+	for sh, of := range subscribers {
+		for part := range slices.Chunk(of, contactsAtOnce) {
+			queries := make([]query.Query, len(part))
+			for i := range part {
+				queries[i] = &part[i].contact
+			}
+			if sh.read(queries...) != nil {
+				continue // nobody is told what they may not know
+			}
+			for i := range part {
+				if !part[i].contact.BlockedBy {
+					part[i].watcher.Signal(sig)
+				}
+			}
+		}
+	}
+}
+
+// contactsAtOnce is how many subscribers of one shard are looked at under its lock.
+const contactsAtOnce = 256
+
+// A subscriber is a watcher that subscribes to a user, and what its own user may know of
+// that one.
+type subscriber struct {
+	watcher store.Watcher
+	contact query.Contact
 }
 
 // Presence returns the presence of those of users who have not blocked asker and have
@@ -139,23 +198,74 @@ func (s *Store) Presence(asker command.UserID, users []command.UserID) (map[comm
 	return s.presenceOf(visible), nil
 }
 
+// presenceOf asks each shard once. Of users whose shard does not serve, all that is known
+// is that they are not said to be online.
 func (s *Store) presenceOf(visible []command.UserID) map[command.UserID]store.Presence {
 	answer := make(map[command.UserID]store.Presence, len(visible))
-	for _, user := range visible {
-		if s.hub.online(user) {
-			answer[user] = store.Presence{Online: true, LastSeen: s.Now()}
-			continue
+	var mu sync.Mutex // of answer
+	var asked sync.WaitGroup
+	for sh, users := range s.byShard(visible) {
+		ask := func() {
+			statuses, err := sh.statusOf(users)
+			now := s.Now()
+			mu.Lock()
+			defer mu.Unlock()
+			for i, user := range users {
+				switch {
+				case err != nil:
+					answer[user] = store.Presence{}
+				case statuses[i].online:
+					answer[user] = store.Presence{Online: true, LastSeen: now}
+				case statuses[i].seen != 0: // else the user has never logged in
+					answer[user] = store.Presence{LastSeen: statuses[i].seen}
+				}
+			}
 		}
-		// Without a leader of the shard, all that is known is that the user has no session
-		// here.
-		c, err := s.contact(user, "")
-		seen := max(s.hub.answered(user), c.LastSeen)
-		if err == nil && seen == 0 {
-			continue // the user has never logged in
+		if sh.leaderHere() != nil {
+			ask()
+		} else {
+			asked.Go(ask)
 		}
-		answer[user] = store.Presence{LastSeen: seen}
 	}
+	asked.Wait()
 	return answer
+}
+
+// statusOf returns the statuses of users of the shard, in their order.
+func (sh *shardRef) statusOf(users []command.UserID) (list []userStatus, err error) {
+	err = sh.call(call{
+		kind: peer.Status,
+		here: func(l *leader) (err error) { list, err = l.statusOf(users); return err },
+		body: func() []byte { return encodeCall(userList(&users)) },
+		read: func(answer []byte) error {
+			if err := decodeCall(answer, statusList(&list)); err != nil || len(list) == len(users) {
+				return err
+			}
+			return fmt.Errorf("%d statuses of %d users", len(list), len(users))
+		},
+	})
+	return list, err
+}
+
+func (l *leader) answerStatus(body []byte) ([]byte, error) {
+	var users []command.UserID
+	if err := decodeCall(body, userList(&users)); err != nil {
+		return nil, err
+	}
+	list, err := l.statusOf(users)
+	return encodeCall(statusList(&list)), err
+}
+
+func (l *leader) statusOf(users []command.UserID) ([]userStatus, error) {
+	hub := l.shard.store.hub
+	list := make([]userStatus, len(users))
+	return list, l.shard.local.ReadLocal(func(st *shard.State, _ int64) {
+		for i, user := range users {
+			if list[i].online = hub.online(user); !list[i].online {
+				list[i].seen = max(hub.answered(user), st.LastSeen(user))
+			}
+		}
+	})
 }
 
 // SubscribePresence is Presence, and calls w.Signal at each change of the users that
@@ -169,11 +279,20 @@ func (s *Store) SubscribePresence(asker command.UserID, users []command.UserID, 
 	if err := s.hub.presence.subscribe(asker, visible, w); err != nil {
 		return nil, err
 	}
-	return s.presenceOf(visible), nil // read after subscribing, so that no change is missed
+	seen := s.presenceOf(visible) // read after subscribing, so that no change is missed
+	s.hub.presence.note(visible, seen)
+	for _, user := range visible {
+		s.tellLeader(user, presenceWatch(user), nil)
+	}
+	return seen, nil
 }
 
 // UnsubscribePresence ends all subscriptions of w.
-func (s *Store) UnsubscribePresence(w store.Watcher) { s.hub.presence.unsubscribe(w) }
+func (s *Store) UnsubscribePresence(w store.Watcher) {
+	for _, user := range s.hub.presence.unsubscribe(w) {
+		s.tellLeader(user, presenceWatch(user), nil)
+	}
+}
 
 // visible returns those of users whose presence asker may know.
 func (s *Store) visible(asker command.UserID, users []command.UserID) (visible []command.UserID, err error) {

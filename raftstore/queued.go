@@ -10,7 +10,9 @@ import (
 // ReadQueued reads a message anew, see QueuedMessage.Read.
 func (s *Store) ReadQueued(m *store.QueuedMessage, order func(now int64) uint64) (*store.QueuedReading, error) {
 	mark := query.QueuedHeader{ID: m.ID, Time: m.Time, Arrival: m.Arrival}
-	if s.hub.attention(m.User, m.Group, &mark) == attentionAcked {
+	if seen, err := s.attentionOf([]attentionAsk{{m.User, m.Group, mark}}); err != nil {
+		return nil, err
+	} else if seen[0] == attentionAcked {
 		return nil, store.ErrNotQueued
 	}
 	key := m.User

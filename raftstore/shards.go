@@ -8,6 +8,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -94,7 +95,7 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
 		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
-		Moved: s.moved, Lost: s.lost, OnLeader: sh.led, Notify: s.hub.notify,
+		Moved: s.moved, Lost: s.lost, OnLeader: sh.led, Notify: sh.notify,
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
 	}
 	if s.cluster != nil {
@@ -110,6 +111,14 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 	sh.local = replica.New(c)
 	sh.replica = sh.local
 	return sh
+}
+
+// notify is replica.Config.Notify. Where this node does not lead, the leader tells those
+// who listen here.
+func (sh *localShard) notify(out *shard.Outcome) {
+	if sh.store.cluster == nil || sh.leading() != nil {
+		sh.store.hub.notify(out)
+	}
 }
 
 // leading returns the leader of this node's present leadership, nil while this node

@@ -300,6 +300,7 @@ func Open(cfg Config) (*Store, error) {
 			node, err := s.cluster.Link.Caller(ctx)
 			return string(node), err
 		})
+		s.openWatch()
 		err = s.SetMap(s.cluster.m)
 	} else {
 		err = s.openSolo()

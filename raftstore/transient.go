@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/shard/command"
-	"github.com/cespare/xxhash/v2"
 )
 
 // maxTransient bounds the transient messages whose repeats are recognised. Past it
@@ -14,8 +13,8 @@ import (
 const maxTransient = 1 << 16
 
 // A transientDedup recognises repeats of transient messages, which go to connected
-// sessions and are stored nowhere. It lives in memory alone: after a restart a repeat
-// is passed on again.
+// sessions and are stored nowhere. It lives in memory alone: after a restart, or at
+// another leader, a repeat is passed on again.
 type transientDedup struct {
 	window int64 // ms for which a repeat is recognised
 	seed   maphash.Seed
@@ -43,27 +42,27 @@ type transientKey struct {
 	cid      string
 }
 
-// lookup reports whether a message is a repeat. For a repeat it returns the first
+// lookup reports whether a message is a repeat; body is the hash of its body. For a repeat it returns the first
 // one's result if the body is the same, else a *command.RefusedError, as for stored
 // messages.
-func (p *transientDedup) lookup(key transientKey, body []byte, now int64) (first command.Result, repeat bool, err error) {
+func (p *transientDedup) lookup(key transientKey, body uint64, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.find(maphash.Comparable(p.seed, key), xxhash.Sum64(body), now)
+	return p.find(maphash.Comparable(p.seed, key), body, now)
 }
 
 // record is lookup, and remembers the message if it is no repeat.
-func (p *transientDedup) record(key transientKey, id command.MsgID, body []byte, now int64) (first command.Result, repeat bool, err error) {
+func (p *transientDedup) record(key transientKey, id command.MsgID, body uint64, now int64) (first command.Result, repeat bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k, sum := maphash.Comparable(p.seed, key), xxhash.Sum64(body)
-	if first, repeat, err = p.find(k, sum, now); repeat {
+	k := maphash.Comparable(p.seed, key)
+	if first, repeat, err = p.find(k, body, now); repeat {
 		return first, repeat, err
 	}
 	if now-p.turned >= p.window || len(p.young) >= maxTransient/2 {
 		p.old, p.young, p.turned = p.young, make(map[uint64]transientMessage), now
 	}
-	p.young[k] = transientMessage{id: id, time: now, body: sum}
+	p.young[k] = transientMessage{id: id, time: now, body: body}
 	return command.Result{}, false, nil
 }
 

@@ -67,14 +67,14 @@ func TestPassedTable(t *testing.T) {
 	p := newTransientDedup(10 * time.Millisecond)
 	key := func(n int) transientKey { return transientKey{from: "alice", to: "bob", cid: fmt.Sprint(n)} }
 	pass := func(n int, now int64) bool {
-		_, repeat, err := p.record(key(n), command.MsgID{1}, []byte{1}, now)
+		_, repeat, err := p.record(key(n), command.MsgID{1}, 1, now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return repeat
 	}
 	for _, k := range []transientKey{key(0), {from: "alice", group: "bob", cid: "0"}, {from: "bob", to: "alice", cid: "0"}, {from: "alice", to: "bobo", cid: ""}} {
-		if _, repeat, _ := p.record(k, command.MsgID{}, []byte{1}, 1000); repeat {
+		if _, repeat, _ := p.record(k, command.MsgID{}, 1, 1000); repeat {
 			t.Errorf("%+v is a repeat", k)
 		}
 	}
@@ -103,7 +103,7 @@ func TestPassedAtTheSameMoment(t *testing.T) {
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() {
-			if _, repeat, _ := p.record(transientKey{cid: "c"}, command.MsgID{byte(n)}, nil, 1); !repeat {
+			if _, repeat, _ := p.record(transientKey{cid: "c"}, command.MsgID{byte(n)}, 0, 1); !repeat {
 				passed.Add(1)
 			}
 		})

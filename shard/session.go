@@ -45,6 +45,16 @@ func (u *user) sessionInfos() []query.SessionInfo {
 	return infos
 }
 
+// LiveSession reports whether a session exists, and returns the newest arrival number of
+// its user.
+func (s *State) LiveSession(name command.UserID, number command.SessionID) (arrival uint64, live bool) {
+	u := s.lookup(name)
+	if u == nil {
+		return 0, false
+	}
+	return u.arrival, u.session(number) != nil
+}
+
 // AllSessions yields every session of every user of the shard, in no order.
 func (s *State) AllSessions(yield func(command.UserID, command.SessionID) bool) {
 	for _, sl := range s.slots {
@@ -193,15 +203,20 @@ func (s *State) applyLogout(c *command.Logout, r *command.Result) {
 	if u == nil {
 		return
 	}
-	before := len(u.sessions)
-	u.sessions = slices.DeleteFunc(u.sessions, func(ss session) bool { return ss.number == c.Session })
+	i := slices.IndexFunc(u.sessions, func(ss session) bool { return ss.number == c.Session })
+	if i < 0 {
+		return
+	}
+	if c.Reason != "" {
+		s.kick(u, i, c.Reason, r)
+	} else {
+		u.sessions = slices.Delete(u.sessions, i, i+1)
+	}
 	if len(u.sessions) == 0 {
 		u.sessions = nil
 	}
-	if len(u.sessions) < before {
-		u.lastSeen = max(u.lastSeen, min(c.LastSeen, s.now))
-		s.signal(u)
-	}
+	u.lastSeen = max(u.lastSeen, min(c.LastSeen, s.now))
+	s.signal(u)
 }
 
 // session returns the user's session with a number, or nil if there is none.

@@ -40,6 +40,19 @@ const (
 	Read
 	// ReadApart is Read, with a lock for each query.
 	ReadApart
+
+	// What follows the leader does beside its state; the bodies are raftstore's.
+
+	// Status asks which users are online.
+	Status
+	// Tell passes a signal to the sessions of users.
+	Tell
+	// Transient records a message of ttl 0 of a user, or says that it is a repeat.
+	Transient
+	// Live passes a message that is stored nowhere to the sessions in a group.
+	Live
+	// Attention asks which users have acked messages, or may still do so.
+	Attention
 )
 
 // A Request asks the leader of a shard to do something.

@@ -17,6 +17,9 @@ const (
 	// refusedPause is the pause after which a leader that has refused a shard is told of
 	// it again, unless another one has become known.
 	refusedPause = 50 * time.Millisecond
+	// ackPause is how long what sessions ack is gathered before leaders are told: less
+	// than they wait for acks.
+	ackPause = 250 * time.Millisecond
 	// batchKeys bounds the Interests of one message.
 	batchKeys = 512
 )
@@ -75,6 +78,7 @@ type peer struct {
 	queue     []pendingKey
 	queued    map[Key]*store.Acks // the keys in queue; of sessions that have ended, with what they had acked
 	acks      bool                // wanted
+	acked     map[Key]uint32      // sessions that have acked something, with their shards
 	confirm   uint64
 	confirmed uint64
 }
@@ -141,13 +145,41 @@ func (f *Follower) Tell(shard uint32, k Key, acks *store.Acks) {
 	}
 }
 
-// TellAcks is Tell for a session that has acked something, if its leader wants to know.
+// TellAcks is Tell for a session that has acked something, if its leader wants to know. It
+// is told a little later.
 func (f *Follower) TellAcks(shard uint32, k Key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if p := f.peers[f.leaders[shard].node]; p != nil && p.acks {
-		p.add(pendingKey{shard, k}, nil)
+	p := f.peers[f.leaders[shard].node]
+	if p == nil || !p.acks || !p.connected {
+		return
 	}
+	if p.acked == nil {
+		p.acked = make(map[Key]uint32)
+		time.AfterFunc(ackPause, func() { f.tellAcked(p) })
+	}
+	p.acked[k] = shard
+}
+
+func (f *Follower) tellAcked(p *peer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	acked := p.acked
+	p.acked = nil
+	for k, shard := range acked {
+		if f.leaders[shard].node == p.node {
+			p.add(pendingKey{shard, k}, nil)
+		}
+	}
+}
+
+// WantsAcks reports whether the leader of a shard is on another node and wants to know
+// what sessions ack.
+func (f *Follower) WantsAcks(shard uint32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.peers[f.leaders[shard].node]
+	return p != nil && p.acks
 }
 
 // add queues a key, unless there is no stream: a new one begins with all keys. The caller

@@ -127,7 +127,7 @@ func (it *item) fields(x *codec.Coder) {
 	case kindSignal:
 		codec.Text(x, &it.user, command.MaxName)
 		codec.Uint(x, &it.session)
-		signalFields(&it.signal, x)
+		SignalFields(&it.signal, x)
 	case kindWakeGroup:
 		codec.Text(x, &it.group, command.MaxGroup)
 	case kindWakeMember:
@@ -190,7 +190,8 @@ func acksFields(x *codec.Coder, a *store.Acks) {
 	}
 }
 
-func signalFields(s *store.Signal, x *codec.Coder) {
+// SignalFields writes or reads a signal. One that was read has memory of its own.
+func SignalFields(s *store.Signal, x *codec.Coder) {
 	codec.Enum(x, &s.Kind, store.SignalTyping, store.SignalEphemeral)
 	codec.Text(x, &s.User, command.MaxName)
 	codec.Text(x, &s.Group, command.MaxGroup)

@@ -49,7 +49,7 @@ type Result struct {
 
 	NextSlot uint16 // RaiseCutoff: the slot from which to go on; Slots = done
 
-	// Session, Reset and CursorArrival are set by Login; Kicked by Login, SetUser and
+	// Session, Reset and CursorArrival are set by Login; Kicked by Login, Logout, SetUser and
 	// EraseUser.
 	Session       SessionID
 	Reset         bool   // the device's cursor was not accepted

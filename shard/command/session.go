@@ -32,6 +32,9 @@ const (
 // longer cursor counts as malformed.
 const maxCursor = 256
 
+// maxReason bounds the bytes of Logout.Reason.
+const maxReason = 32
+
 func (*Login) kind() Kind    { return 1 }
 func (c *Login) Key() string { return string(c.User) }
 func (*Login) Needs() Needs  { return Needs{} }
@@ -60,6 +63,8 @@ type Logout struct {
 	User     UserID
 	Session  SessionID
 	LastSeen int64 // ms, when the client last gave a sign of life; 0 = unknown
+	// Reason has the session told why it ends, as that of a Kick; "" if its client left.
+	Reason string
 }
 
 func (*Logout) kind() Kind    { return 2 }
@@ -70,6 +75,7 @@ func (c *Logout) fields(x *codec.Coder) {
 	c.User.Fields(x)
 	codec.Uint(x, &c.Session)
 	codec.Int(x, &c.LastSeen)
+	codec.Text(x, &c.Reason, maxReason)
 }
 
 // RefreshToken records that a session has a new token. It is refused with CodeForbidden
