@@ -47,8 +47,7 @@ var (
 // connected instead of failing, because Raft pauses for up to ten seconds after some
 // failures, and would not notice that the node has come back. They give up once the
 // replica has shut down, has seen a newer term, or the follower is at no node any more.
-// A follower that refuses entries for want of a log that takes them is asked again
-// after at most half a second, for the same reason.
+// What a follower refuses is the caller's to repeat.
 type Transport struct {
 	link    *Link
 	name    string // of the group
@@ -79,7 +78,6 @@ type follower struct {
 	asked    uint64 // newest term in which something was sent to it
 	answered bool
 	failed   string // last error that was logged
-	refusals int    // of entries, in a row
 }
 
 // A Progress is what a follower is known to have.
@@ -392,23 +390,14 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	if err != nil {
 		return err
 	}
-	f := t.follower(id)
+	matched := uint64(0)
 	if resp.Success {
-		matched := args.PrevLogEntry
+		matched = args.PrevLogEntry
 		if n := len(args.Entries); n > 0 {
 			matched = args.Entries[n-1].Index
 		}
-		f.heard(args.Term, matched)
-		f.refused(false)
-		return nil
 	}
-	f.heard(args.Term, 0)
-	if resp.Term <= args.Term && !resp.NoRetryBackoff {
-		if err := t.sleep(f.refused(true)); err != nil {
-			return err
-		}
-		resp.NoRetryBackoff = true
-	}
+	t.follower(id).heard(args.Term, matched)
 	return nil
 }
 
@@ -463,18 +452,6 @@ func (t *Transport) DecodePeer(b []byte) raft.ServerAddress { return raft.Server
 func (t *Transport) SetHeartbeatHandler(handler func(raft.RPC)) {
 	t.handler.Store(&handler)
 	t.net.SetHeartbeatHandler(handler)
-}
-
-// refused counts refusals in a row, and returns how long to wait after the last one.
-func (f *follower) refused(again bool) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !again {
-		f.refusals = 0
-		return 0
-	}
-	f.refusals = min(f.refusals+1, 8)
-	return min(retryMin<<f.refusals, retryMax)
 }
 
 // A stream is a connection of the group.
