@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,8 +73,12 @@ type cluster struct {
 	pressures map[placement.NodeID]pressure
 	// numbers are those of the shards that each connected node leads, by shard: one
 	// may be known before the map names the shard.
-	numbers  map[placement.NodeID]map[uint32]uint64
-	learning sync.Mutex // held while numbers are taken over, so that the newest come last
+	numbers map[placement.NodeID]map[uint32]uint64
+	// ownChecksums are those that the others were told, and checksums what connected
+	// nodes have told.
+	ownChecksums shardChecksums
+	checksums    map[placement.NodeID]shardChecksums
+	learning     sync.Mutex // held while numbers are taken over, so that the newest come last
 
 	follower  *watch.Follower // of leaders on other nodes
 	audiences *watch.Server   // of leaders on this one
@@ -89,7 +94,7 @@ func newCluster(c *Cluster) *cluster {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure),
-		numbers: make(map[placement.NodeID]map[uint32]uint64), ctx: ctx, stop: stop}
+		numbers: make(map[placement.NodeID]map[uint32]uint64), checksums: make(map[placement.NodeID]shardChecksums), ctx: ctx, stop: stop}
 }
 
 // streamTo returns the stream to another node, and opens one if there is none that is
@@ -164,11 +169,11 @@ func (sh *localShard) led(term uint64) {
 
 const statusVersion = 1
 
-// publish tells the other nodes which shards this one leads, and how short of memory it
-// is.
+// publish tells the other nodes which shards this one leads, how short of memory it is,
+// and the checksums of its replicas.
 //
 //	status  version (1 byte), pressure.report, pressure.cut, number of shards (uvarints),
-//	        and of each: id, leader.number (uvarints)
+//	        and of each: id, leader.number (uvarints); shardChecksums
 func (s *Store) publish() {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
@@ -184,8 +189,9 @@ func (s *Store) publish() {
 	}
 	s.cluster.mu.Lock()
 	status := s.cluster.own.append([]byte{statusVersion})
+	checksums := s.cluster.ownChecksums.append(nil)
 	s.cluster.mu.Unlock()
-	if err := s.cluster.Link.SetStatus(append(codec.AppendUint(status, n), leads...)); err != nil {
+	if err := s.cluster.Link.SetStatus(slices.Concat(codec.AppendUint(status, n), leads, checksums)); err != nil {
 		s.cfg.Log.Error("status not published", "err", err)
 	}
 }
@@ -193,14 +199,15 @@ func (s *Store) publish() {
 // PeerStatus takes over the status of another node. Calls for one node must come in
 // order.
 func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
-	numbers, p, err := decodeStatus(status)
+	told, err := decodeStatus(status)
 	if err != nil {
 		s.cfg.Log.Error("status of another node cannot be read", "node", node, "err", err)
 		return
 	}
 	s.cluster.mu.Lock()
-	s.cluster.pressures[node] = p
-	s.cluster.numbers[node] = numbers
+	s.cluster.pressures[node] = told.pressure
+	s.cluster.numbers[node] = told.numbers
+	s.cluster.checksums[node] = told.checksums
 	s.cluster.mu.Unlock()
 	s.learnLeads(node)
 }
@@ -229,21 +236,29 @@ func (s *Store) learnLeads(node placement.NodeID) {
 	}
 }
 
-func decodeStatus(status []byte) (numbers map[uint32]uint64, p pressure, err error) {
+// A nodeStatus is what a node tells the others.
+type nodeStatus struct {
+	pressure  pressure
+	numbers   map[uint32]uint64 // of the shards that it leads
+	checksums shardChecksums
+}
+
+func decodeStatus(status []byte) (told nodeStatus, err error) {
 	d := codec.Decoder{B: status}
 	if v := d.Byte(); d.Err == nil && v != statusVersion {
-		return nil, p, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
+		return told, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
 	}
-	p.read(&d)
-	numbers = make(map[uint32]uint64)
+	told.pressure.read(&d)
+	told.numbers = make(map[uint32]uint64)
 	for range d.CountMax(2, 1<<16) {
 		id := uint32(d.UintMax(1<<32 - 1))
-		numbers[id] = d.Uint()
+		told.numbers[id] = d.Uint()
 	}
+	told.checksums = readChecksums(&d)
 	if err := d.End(); err != nil {
-		return nil, p, fmt.Errorf("raftstore: status: %w", err)
+		return nodeStatus{}, fmt.Errorf("raftstore: status: %w", err)
 	}
-	return numbers, p, nil
+	return told, nil
 }
 
 // PeerConnected is to be called when another node has connected.
@@ -263,6 +278,7 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 	c.mu.Lock()
 	delete(c.pressures, node)
 	delete(c.numbers, node)
+	delete(c.checksums, node)
 	c.mu.Unlock()
 	if !gone {
 		return

@@ -34,7 +34,7 @@ func TestLeadersKnownBeforeTheirShards(t *testing.T) {
 
 	var none pressure
 	status := none.append([]byte{statusVersion})
-	for _, n := range []uint64{2, 0, 7 << termShift, 1, 8 << termShift} { // two shards: each id and number
+	for _, n := range []uint64{2, 0, 7 << termShift, 1, 8 << termShift, 0} { // two shards: each id and number; no checksums
 		status = codec.AppendUint(status, n)
 	}
 	s.PeerStatus(other, status)

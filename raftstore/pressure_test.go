@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/belfry-im/belfry/shard"
@@ -52,17 +53,19 @@ func TestFollowersMemoryIsHeard(t *testing.T) {
 func TestStatusThereAndBack(t *testing.T) {
 	status := (&pressure{report: 300, cut: 1000}).append([]byte{statusVersion})
 	status = append(status, 1, 5, 9)
-	numbers, p, err := decodeStatus(status)
-	if err != nil || p != (pressure{300, 1000}) || len(numbers) != 1 || numbers[5] != 9 {
-		t.Errorf("status arrives as %v, %+v, %v", numbers, p, err)
+	sums := shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 1 << 63}, {Index: 301}}, 6: {{Index: 7, Sum: 1}}}
+	status = sums.append(status)
+	told, err := decodeStatus(status)
+	if err != nil || told.pressure != (pressure{300, 1000}) || len(told.numbers) != 1 || told.numbers[5] != 9 || !reflect.DeepEqual(told.checksums, sums) {
+		t.Errorf("status arrives as %+v, %v", told, err)
 	}
 	for n := range status {
-		if _, _, err := decodeStatus(status[:n]); err == nil {
+		if _, err := decodeStatus(status[:n]); err == nil {
 			t.Errorf("%d of %d bytes are taken for a status", n, len(status))
 		}
 	}
 	status[0]++
-	if _, _, err := decodeStatus(status); err == nil {
+	if _, err := decodeStatus(status); err == nil {
 		t.Error("a status of another version is read")
 	}
 }

@@ -75,6 +75,8 @@ type localShard struct {
 	// Owned by led.
 	ledTerm, ledTimes uint64
 
+	diverged string // what compareChecksums has found last; owned by it
+
 	replica Replica
 	local   *replica.Replica // the same one, for what concerns this node alone
 
@@ -93,7 +95,7 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 		Dir: s.replicaDir(id, r.ID), ID: r.ID, RaftLog: cfg.RaftLog,
 		Configuration: func() command.Configure { return s.owners.Load().conf },
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
-		ExpireEvery: cfg.ExpireEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
+		ExpireEvery: cfg.ExpireEvery, ChecksumEvery: cfg.ChecksumEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
 		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
 		Moved: s.moved, Lost: s.lost, OnLeader: sh.led, Notify: sh.notify,
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,

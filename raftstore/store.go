@@ -86,6 +86,10 @@ type Config struct {
 	// ExpireEvery is how long one sweep over all slots takes, default 60 s. It frees
 	// the memory of what has expired, which is hidden already.
 	ExpireEvery time.Duration
+	// ChecksumEvery is how long a round takes in which the replicas of a shard compute
+	// checksums of all of their state, to compare; default 5 min, and longer for a state
+	// of more than 1 GiB. One node alone computes none.
+	ChecksumEvery time.Duration
 	// ClaimWithin is how long a session may be without watcher before it is logged
 	// out, default 30 s.
 	ClaimWithin time.Duration
@@ -302,6 +306,7 @@ func Open(cfg Config) (*Store, error) {
 		})
 		s.openWatch()
 		err = s.SetMap(s.cluster.m)
+		s.cluster.background.Go(s.watchChecksums)
 	} else {
 		err = s.openSolo()
 	}

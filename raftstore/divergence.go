@@ -1,0 +1,127 @@
+package raftstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+const (
+	// compareEvery is how often a node tells the others of new checksums of its replicas,
+	// and compares theirs with its own.
+	compareEvery = 5 * time.Second
+	// toldChecksums bounds how many checksums of a replica the others are told, the newest
+	// ones: a round has no more than 16.
+	toldChecksums = 17
+)
+
+// shardChecksums are the newest checksums of a node's replicas, by shard.
+type shardChecksums map[uint32][]replica.Checksum
+
+// append encodes them:
+//
+//	number of shards (uvarint), and of each: id, number of checksums (uvarints), and of
+//	each: index, slot (uvarints), sum (8 bytes)
+func (c shardChecksums) append(dst []byte) []byte {
+	dst = codec.AppendUint(dst, uint64(len(c)))
+	for _, id := range slices.Sorted(maps.Keys(c)) {
+		dst = codec.AppendUint(codec.AppendUint(dst, uint64(id)), uint64(len(c[id])))
+		for _, sum := range c[id] {
+			dst = codec.AppendUint(codec.AppendUint(dst, sum.Index), uint64(sum.Slot))
+			dst = binary.LittleEndian.AppendUint64(dst, sum.Sum)
+		}
+	}
+	return dst
+}
+
+func readChecksums(d *codec.Decoder) shardChecksums {
+	c := make(shardChecksums)
+	for range d.CountMax(2, 1<<16) {
+		id := uint32(d.UintMax(1<<32 - 1))
+		var sums []replica.Checksum
+		for range d.CountMax(10, toldChecksums) {
+			sum := replica.Checksum{Index: d.Uint(), Slot: uint16(d.UintMax(command.Slots - 1))}
+			if b := d.Take(8); d.Err == nil {
+				sum.Sum = binary.LittleEndian.Uint64(b)
+			}
+			sums = append(sums, sum)
+		}
+		c[id] = sums
+	}
+	return c
+}
+
+// watchChecksums tells the other nodes of this one's checksums, and compares, until the
+// store is closed.
+func (s *Store) watchChecksums() {
+	tick := time.NewTicker(compareEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.cluster.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s.tellChecksums()
+		s.compareChecksums()
+	}
+}
+
+// tellChecksums publishes the checksums of this node's replicas if there are new ones.
+func (s *Store) tellChecksums() {
+	own := make(shardChecksums)
+	for _, sh := range s.shards() {
+		if here := sh.here(); here != nil {
+			if sums := here.local.Checksums(); len(sums) > 0 {
+				own[sh.id] = sums[max(0, len(sums)-toldChecksums):]
+			}
+		}
+	}
+	s.cluster.mu.Lock()
+	news := !reflect.DeepEqual(own, s.cluster.ownChecksums)
+	s.cluster.ownChecksums = own
+	s.cluster.mu.Unlock()
+	if news {
+		s.publish()
+	}
+}
+
+// compareChecksums stops replicas of this node that have diverged from the others of
+// their shard. Replicas that differ while none of them is known to be right go on: that
+// is for an operator to decide.
+func (s *Store) compareChecksums() {
+	m := s.clusterMap()
+	for _, sh := range s.shards() {
+		here, of := sh.here(), m.Shard(sh.id)
+		if here == nil || of == nil {
+			continue
+		}
+		sums := map[string][]replica.Checksum{here.replicaID: here.local.Checksums()}
+		s.cluster.mu.Lock()
+		for _, r := range of.Replicas {
+			if theirs := s.cluster.checksums[r.Node][sh.id]; r.ID != here.replicaID && len(theirs) > 0 {
+				sums[r.ID] = theirs
+			}
+		}
+		s.cluster.mu.Unlock()
+		odd, err := replica.Diverged(sums)
+		slices.Sort(odd)
+		if slices.Contains(odd, here.replicaID) {
+			here.local.Stop("its checksums", errors.New("the state differs from that of the other replicas"))
+		}
+		if found := fmt.Sprint(odd, err); found != here.diverged {
+			here.diverged = found
+			if len(odd) > 0 || err != nil {
+				here.log.Error("replicas of a shard have diverged", "odd", odd, "err", err)
+			}
+		}
+	}
+}
