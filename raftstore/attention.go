@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -150,4 +151,36 @@ func (h *hooker) attentions(asks []memberAsk) []attention {
 		h.shard.log.Debug("some members' leaders do not answer for hooks", "error", err)
 	}
 	return answers
+}
+
+// membersAway tells the leader of groups on another node that members left the foreground.
+// If it does not hear of that, messages for them wait until they are due.
+func (sh *shardRef) membersAway(members []shard.MemberRef) {
+	if node, _, _ := sh.leads.get(); node == "" {
+		return
+	}
+	_ = sh.call(call{
+		kind: peer.Away, once: true,
+		here: func(l *leader) error { l.membersAway(members); return nil },
+		body: func() []byte { return encodeCall(memberList(&members)) },
+		read: func([]byte) error { return nil },
+	})
+}
+
+func (l *leader) answerAway(body []byte) error {
+	var members []shard.MemberRef
+	if err := decodeCall(body, memberList(&members)); err != nil {
+		return err
+	}
+	l.membersAway(members)
+	return nil
+}
+
+func (l *leader) membersAway(members []shard.MemberRef) {
+	if l.hooker == nil {
+		return // this node has no receiver
+	}
+	for _, m := range members {
+		l.hooker.memberAway(m.Group, m.User)
+	}
 }

@@ -112,6 +112,8 @@ func (l *leader) answerCall(r *peer.Request, done func(peer.Answer)) {
 		out.Body, err = l.answerLive(r.Body)
 	case peer.Attention:
 		out.Body, err = l.answerAttention(r.Body)
+	case peer.Away:
+		err = l.answerAway(r.Body)
 	}
 	if out.Err = err; err != nil {
 		out.Body = nil

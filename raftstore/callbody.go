@@ -7,6 +7,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/raftstore/watch"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -109,6 +110,15 @@ func resultFields(r *command.Result) func(x *codec.Coder) {
 		r.ID.Fields(x)
 		codec.Int(x, &r.Time)
 		codec.Bool(x, &r.Duplicate)
+	}
+}
+
+func memberList(list *[]shard.MemberRef) func(x *codec.Coder) {
+	return func(x *codec.Coder) {
+		codec.List(x, list, 2, maxCalled, func(m *shard.MemberRef, x *codec.Coder) {
+			codec.Text(x, &m.Group, command.MaxGroup)
+			codec.Text(x, &m.User, command.MaxName)
+		})
 	}
 }
 

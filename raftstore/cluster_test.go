@@ -69,6 +69,9 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 		if change != nil {
 			change(i, &n.cfg)
 		}
+		if h := n.cfg.Hooks; h != nil && h.WantsQueued() {
+			c.m.Config.HookBytes = 1 << 20
+		}
 		c.nodes = append(c.nodes, n)
 		c.start(i)
 	}

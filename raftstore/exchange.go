@@ -55,7 +55,7 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 	switch r.Kind {
 	case peer.Command, peer.Login, peer.Committed:
 		err = l.order(&r, done)
-	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention:
+	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention, peer.Away:
 		answer := l.answerReads
 		if r.Kind >= peer.Status {
 			answer = l.answerCall

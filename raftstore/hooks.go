@@ -547,10 +547,17 @@ func (h *hooker) recheckAways() {
 		q := query.GroupsOf{User: a.User}
 		// If the shard does not serve, messages of groups wait until they are due.
 		_ = h.shard.store.read(&q)
+		elsewhere := make(map[*shardRef][]shard.MemberRef)
 		for _, ref := range q.Groups {
-			if l := h.shard.store.shardOf(ref.Group.Key()).leading(); l != nil {
+			sh := h.shard.store.shardOf(ref.Group.Key())
+			if l := sh.leading(); l != nil {
 				l.hooker.memberAway(ref.Group, a.User)
+			} else if h.shard.store.cluster != nil {
+				elsewhere[sh] = append(elsewhere[sh], shard.MemberRef{Group: ref.Group, User: a.User})
 			}
+		}
+		for sh, members := range elsewhere {
+			sh.membersAway(members)
 		}
 	}
 }

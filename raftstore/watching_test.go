@@ -285,6 +285,72 @@ func TestClusterCutOffNode(t *testing.T) {
 	c.watched(alice, sync.Session)
 }
 
+// Hooks hear of messages for users who are away, wherever these and the leaders are, and
+// not of those that sessions at other nodes have acked.
+func TestClusterHooksKnowWhoAcks(t *testing.T) {
+	hooks := &hookLog{}
+	c := newTestCluster(t, 3, 2, func(_ int, cfg *Config) { cfg.Hooks, cfg.QueuedAfter = hooks, 2*time.Minute })
+	here := c.store(c.others(0)[0])
+	there := c.store(c.others(1)[0])
+	alice, bob, carol, dave := userIn(here, 0, 0), userIn(here, 1, 0), userIn(here, 0, 1), userIn(here, 1, 1)
+	waiting := func(key command.UserID) int {
+		return hooksWaiting(t, c.store(c.leader(int(here.shardOf(key).id))), key)
+	}
+	send(t, here, message(bob, carol, 1))
+	hooks.await(t, string(carol)+" c1 1/1") // she has no session at all
+
+	phone := &ear{}
+	session := login(t, here, alice, "phone", phone).Session
+	c.watched(alice, session)
+	send(t, there, message(bob, alice, 2))
+	eventually(t, "alice's message waits", func() bool { return waiting(alice) == 1 })
+	here.SetBackground(alice, session, true)
+	hooks.await(t, string(carol)+" c1 1/1", string(alice)+" c2 1/1")
+	here.SetBackground(alice, session, false)
+	send(t, there, message(bob, alice, 3))
+	phone.mu.Lock()
+	phone.acks.UpTo = 1 << 60
+	phone.mu.Unlock()
+	here.Acked(alice, session)
+	eventually(t, "what alice has acked is decided", func() bool { return waiting(alice) == 0 })
+
+	group := command.GroupID("team")
+	createGroup(t, here, group, command.GroupPrivate, alice, bob, carol, dave)
+	bobs := &ear{acks: store.Acks{Groups: map[command.GroupID]store.Span{group: {From: 0, To: 1 << 60}}}}
+	phone.mu.Lock()
+	phone.acks.Groups = bobs.acks.Groups
+	phone.mu.Unlock()
+	here.Acked(alice, session)
+	number := login(t, there, bob, "phone", bobs).Session
+	c.watched(bob, number)
+	there.Acked(bob, number)
+	from := userIn(here, 0, 2)
+	do(t, here, &command.AddMembers{Group: group, By: alice, Users: []command.UserID{from}})
+	do(t, here, &command.SendGroup{Group: group, User: from, CID: "g", Body: []byte{0xc0}})
+	eventually(t, "all members are decided about", func() bool { return waiting(group.Key()) == 0 })
+	// A member leaves the foreground while a message waits at the leader of the group.
+	bobs.mu.Lock()
+	bobs.acks = store.Acks{}
+	bobs.mu.Unlock()
+	there.Acked(bob, number)
+	leader := c.store(c.leader(int(here.shardOf(bob).id)))
+	eventually(t, "the leader knows that nothing is acked", func() bool {
+		return leader.hub.attention(bob, group, &query.QueuedHeader{Arrival: 1}) == attentionForeground
+	})
+	do(t, here, &command.SendGroup{Group: group, User: from, CID: "h", Body: []byte{0xc0}})
+	eventually(t, "others are told of it", func() bool { return len(hooks.list()) == 6 })
+	there.SetBackground(bob, number, true)
+	eventually(t, "bob is decided about", func() bool { return waiting(group.Key()) == 0 })
+	got := hooks.list()
+	slices.Sort(got)
+	want := []string{string(carol) + " c1 1/1", string(alice) + " c2 1/1", string(carol) + " g 1/2", string(dave) + " g 1/1",
+		string(carol) + " h 2/3", string(dave) + " h 2/2", string(bob) + " h 2/2"}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("hooks told of %q, want %q", got, want)
+	}
+}
+
 // A crowdEar is one of very many sessions.
 type crowdEar struct {
 	ear

@@ -53,6 +53,8 @@ const (
 	Live
 	// Attention asks which users have acked messages, or may still do so.
 	Attention
+	// Away says that members of groups left the foreground.
+	Away
 )
 
 // A Request asks the leader of a shard to do something.
