@@ -90,7 +90,8 @@ type importView struct {
 	state query.ImportStatus
 	code  command.Code // OK unless a group cannot take messages
 	now   int64
-	last  int64 // time of the newest row so far
+	last  int64  // time of the newest row so far
+	next  uint64 // seq of the first of rows
 	rows  []command.ImportRow
 }
 
@@ -157,12 +158,27 @@ func (im *importer) flush(ctx context.Context) error {
 		return nil
 	}
 	defer im.reset()
-	if err := im.readViews(ctx); err != nil {
-		return err
-	}
-	rows, refusal := im.plan()
-	if err := im.commit(ctx); err != nil {
-		return err
+	var rows store.ImportResult
+	var refusal error
+	for try := 1; ; try++ {
+		if err := im.readViews(ctx); err != nil {
+			return err
+		}
+		rows, refusal = im.plan()
+		err := im.commit(ctx)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errPlannedWrong) {
+			return err
+		}
+		if try == importPlans {
+			return &store.ImportError{
+				Line: im.lines + 1, Field: "conv", Code: command.CodeConflict,
+				Message: "a conversation changes while it is imported: perhaps by an import elsewhere",
+			}
+		}
+		im.forgetPlan()
 	}
 	im.result.Rows += rows.Rows
 	im.result.Stored += rows.Stored
@@ -174,9 +190,15 @@ func (im *importer) flush(ctx context.Context) error {
 func (im *importer) reset() {
 	im.lines += uint64(len(im.rows))
 	clear(im.rows)
+	im.rows, im.bodies = im.rows[:0], im.bodies[:0]
+	im.forgetPlan()
+}
+
+// forgetPlan forgets what the logs were to take.
+func (im *importer) forgetPlan() {
 	clear(im.order)
 	clear(im.views)
-	im.rows, im.order, im.bodies = im.rows[:0], im.order[:0], im.bodies[:0]
+	im.order = im.order[:0]
 }
 
 func (im *importer) view(key importKey) *importView {
@@ -225,6 +247,7 @@ func (im *importer) readViews(ctx context.Context) error {
 			for i, v := range some {
 				q := &states[i]
 				v.now, v.state, v.code, v.last = q.Now, q.Status, q.Code, q.Status.LastTime
+				v.next = q.Status.Next
 			}
 		}
 	}
@@ -376,6 +399,9 @@ func (im *importer) commit(ctx context.Context) error {
 // refusal returns the error of a result: an *ImportError if the log refused a row that
 // check had passed.
 func (im *importer) refusal(r *command.Result) error {
+	if r.Code == command.CodeGap {
+		return errPlannedWrong
+	}
 	if r.Code == command.OK || r.Seq == 0 {
 		return r.Err()
 	}
@@ -385,10 +411,17 @@ func (im *importer) refusal(r *command.Result) error {
 
 func (im *importer) command(v *importView) command.Command {
 	if v.key.group != "" {
-		return &command.ImportGroup{Group: v.key.group, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+		return &command.ImportGroup{Group: v.key.group, Stream: im.stream, Unread: im.req.Unread, Next: v.next, Rows: v.rows}
 	}
-	return &command.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Rows: v.rows}
+	return &command.Import{User: v.key.user, Peer: v.key.peer, Stream: im.stream, Unread: im.req.Unread, Next: v.next, Rows: v.rows}
 }
+
+// errPlannedWrong means that a log has changed since its rows were planned, so that they
+// would have got other seqs.
+var errPlannedWrong = errors.New("raftstore: a conversation has changed since its import was planned")
+
+// importPlans is how often a chunk is planned before the import gives up.
+const importPlans = 4
 
 // firstOf returns one of two errors: a failure rather than an *ImportError, and of two
 // of those the one with the lower line.

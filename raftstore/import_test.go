@@ -362,3 +362,45 @@ func benchmarkImport(b *testing.B, shards int) {
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)-int64(state))/(1<<20), "heap-beside-state-MiB")
 }
+
+// Rows that were planned for other seqs than they would get are not stored, or the other
+// user's would name other messages. Planned again, they are.
+func TestImportIsPlannedAgain(t *testing.T) {
+	s := open(t, testConfig(t))
+	a, b := userIn(s, 0, 0), userIn(s, 1, 0)
+	im := importer{store: s, req: store.ImportRequest{Stream: "old"}, stream: streamOf("old"), views: make(map[importKey]*importView)}
+	for _, row := range talk(a, b, importBase(s), 4) {
+		if err := im.add(row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := im.readViews(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.plan(); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range im.order {
+		v.next++
+	}
+	if err := im.commit(t.Context()); !errors.Is(err, errPlannedWrong) {
+		t.Fatalf("commit of what was planned for other seqs: %v, want %v", err, errPlannedWrong)
+	}
+	for i, side := range views(t, s, a, b) {
+		if len(side) != 0 {
+			t.Errorf("view %d has %d messages, want none", i, len(side))
+		}
+	}
+	im.forgetPlan()
+	if err := im.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := (store.ImportResult{Rows: 4, Stored: 4}); im.result != want {
+		t.Errorf("the import = %+v, want %+v", im.result, want)
+	}
+	for i, side := range views(t, s, a, b) {
+		if len(side) != 4 {
+			t.Errorf("view %d has %d messages, want 4", i, len(side))
+		}
+	}
+}

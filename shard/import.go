@@ -106,7 +106,7 @@ func (s *State) applyImport(c *command.Import, r *command.Result) {
 	if i < 0 {
 		i = s.openConv(u, c.Peer)
 	}
-	rows := s.rowsToImport(u, i, c.Stream, c.Rows, r)
+	rows := s.rowsToImport(u, i, c.Stream, c.Next, c.Rows, r)
 	if len(rows) == 0 {
 		return
 	}
@@ -140,7 +140,7 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 		}
 	}
 	s.purgeDue(u)
-	rows := s.rowsToImport(u, 0, c.Stream, c.Rows, r)
+	rows := s.rowsToImport(u, 0, c.Stream, c.Next, c.Rows, r)
 	if len(rows) == 0 {
 		return
 	}
@@ -166,9 +166,9 @@ func (s *State) applyImportGroup(c *command.ImportGroup, r *command.Result) {
 }
 
 // rowsToImport returns those of rows that were not imported into a conversation before.
-// If the conversation has messages that the stream did not bring, it returns none and r
-// has the refusal.
-func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
+// If the conversation has messages that the stream did not bring, or the first of all rows
+// was planned for another seq than next, it returns none and r has the refusal.
+func (s *State) rowsToImport(u *user, i int, stream, next uint64, rows []command.ImportRow, r *command.Result) []command.ImportRow {
 	c, rec := &u.convs.items[i], u.importOf(i)
 	empty := c.log.Len() == 0
 	if rec.stream != stream {
@@ -184,6 +184,9 @@ func (s *State) rowsToImport(u *user, i int, stream uint64, rows []command.Impor
 		return nil
 	case !empty && rec.arrival != c.lastArrival:
 		*r = command.Result{Code: command.CodeConflict, Seq: rows[0].Row, Detail: "conv: holds messages that were not imported by this stream"}
+		return nil
+	case next != 0 && c.log.Next() != next+uint64(known):
+		*r = command.Result{Code: command.CodeGap, Seq: c.log.Next(), Detail: "next: the conversation has changed since the import was planned"}
 		return nil
 	case rec.arrival != c.lastArrival: // the log is empty, so rows may be older than its last entry was
 		c.lastTime = 0

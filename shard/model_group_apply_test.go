@@ -385,8 +385,13 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *command.DismissGr
 	owner := g.owner
 	at := m.addEvent(sh, g, query.EventDismissed, c.By)
 	for _, user := range g.names() {
+		// Dismissal leaves no wishes of members, but what a member of a live group once
+		// wished elsewhere stays.
+		earlier, has := g.savedSettings[user]
 		m.endMembership(sh, g, user, at, query.EventDismissed)
-		delete(g.savedSettings, user) // dismissal leaves no wishes of members
+		if delete(g.savedSettings, user); has {
+			g.savedSettings[user] = earlier
+		}
 	}
 	for _, e := range g.held() {
 		e.leave(&sh.limits, sh.now, query.GapDeleted)

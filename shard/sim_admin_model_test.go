@@ -211,15 +211,18 @@ func (m *model) importRows(sh *modelShard, c *command.Import) command.Result {
 	if v.newest() > 0 {
 		last = v.at(v.newest()).arrival
 	}
+	owned := last == before.arrival && before.row > 0
 	switch {
 	case len(rows) == 0:
 		return command.Result{}
-	case last == before.arrival && before.row > 0:
+	case !owned && len(v.held()) > 0:
+		return refused(command.CodeConflict)
+	case c.Next > 0 && v.newest()+1 != c.Next+uint64(len(c.Rows)-len(rows)):
+		return command.Result{Code: command.CodeGap, Seq: v.newest() + 1}
+	case owned:
 		if rows[0].Time < v.newestTime() {
 			return refused(command.CodeBadRequest)
 		}
-	case len(v.held()) > 0:
-		return refused(command.CodeConflict)
 	default:
 		v.timeless = v.newest()
 	}

@@ -186,6 +186,7 @@ type importPlan struct {
 	open   bool
 	closed bool              // to this import
 	known  uint64            // rows up to this came before
+	next   uint64            // seq of the first that will be stored
 	seqs   map[uint64]uint64 // by row; of those that the view has, or will
 	now    int64
 }
@@ -195,7 +196,7 @@ func (w *world) planImport(user, peer command.UserID, stream uint64, rows []comm
 	state := w.shardOf(user).leader
 	now := state.Now()
 	status := state.ImportStatus(user, peer, stream, now)
-	plan := importPlan{open: status.AcceptsRows, known: status.Row, seqs: map[uint64]uint64{}, now: now}
+	plan := importPlan{open: status.AcceptsRows, known: status.Row, next: status.Next, seqs: map[uint64]uint64{}, now: now}
 	for _, row := range rows {
 		switch {
 		case row.Row <= status.Row:
@@ -213,13 +214,15 @@ func (w *world) planImport(user, peer command.UserID, stream uint64, rows []comm
 // says. Rows that came before come again.
 func (w *world) importInto(user, peer command.UserID, stream uint64, unread bool, rows []command.ImportRow, mine, theirs importPlan, first bool) {
 	cmd := &command.Import{User: user, Peer: peer, Stream: stream, Unread: unread}
-	stored := 0
+	stored, known := 0, uint64(0)
 	for _, row := range rows {
 		if row.Row > mine.known {
 			if mine.seqs[row.Row] == 0 {
 				continue // expired
 			}
 			stored++
+		} else {
+			known++
 		}
 		if row.Own = row.Own == first; !row.Own {
 			row.Peer = theirs.seqs[row.Row]
@@ -228,6 +231,20 @@ func (w *world) importInto(user, peer command.UserID, stream uint64, unread bool
 	}
 	if len(cmd.Rows) == 0 {
 		return
+	}
+	if mine.next > known {
+		cmd.Next = mine.next - known
+	}
+	if w.chance(5) { // planned by who knows less, or more
+		bad := *cmd
+		bad.Next = 1 + w.rng.Uint64N(mine.next+3)
+		if bad.Next != cmd.Next {
+			w.alone(&bad, func(r *command.Result) {
+				if r.Code == command.OK && stored > 0 {
+					w.failf("an import of %s planned for seq %d was taken at %d", user, bad.Next, cmd.Next)
+				}
+			})
+		}
 	}
 	if w.chance(3) { // what no import can take
 		bad := *cmd

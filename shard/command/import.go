@@ -41,7 +41,8 @@ func importRows(x *codec.Coder, rows *[]ImportRow) {
 // CodeConflict if the view holds messages that this stream did not bring, which
 // includes messages sent after earlier rows were imported. Rows whose numbers were
 // imported before change nothing. Numbers must rise, times must not fall, and no time
-// may be in the future (CodeBadRequest).
+// may be in the future (CodeBadRequest). If Next is set and the rows would not have the
+// seqs that follow from it, it is refused with CodeGap; Result.Seq is the next seq then.
 //
 // Nobody is told of an import. A device that was online before it is not pushed the
 // imported messages, but finds them in recents and history.
@@ -50,6 +51,7 @@ type Import struct {
 	Peer   UserID
 	Stream uint64 // hash of the stream's name
 	Unread bool   // the peer's messages become unread; otherwise all rows count as read
+	Next   uint64 // seq that was planned for the first row; 0 = whichever it gets
 	Rows   []ImportRow
 }
 
@@ -62,6 +64,7 @@ func (c *Import) fields(x *codec.Coder) {
 	c.Peer.Fields(x)
 	codec.Uint(x, &c.Stream)
 	codec.Bool(x, &c.Unread)
+	codec.Uint(x, &c.Next)
 	importRows(x, &c.Rows)
 }
 
@@ -70,6 +73,7 @@ type ImportGroup struct {
 	Group  GroupID
 	Stream uint64
 	Unread bool
+	Next   uint64
 	Rows   []ImportRow
 }
 
@@ -82,5 +86,6 @@ func (c *ImportGroup) fields(x *codec.Coder) {
 	c.Group.Fields(x)
 	codec.Uint(x, &c.Stream)
 	codec.Bool(x, &c.Unread)
+	codec.Uint(x, &c.Next)
 	importRows(x, &c.Rows)
 }

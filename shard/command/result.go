@@ -18,7 +18,7 @@ const (
 	CodeTooLate
 	CodeRateLimited
 	CodeMoved        // the slot is frozen or not in this shard: the router has to look it up again
-	CodeGap          // a letter before this one is missing; Seq is the number expected
+	CodeGap          // a letter before this one is missing, or rows of an import would not get the seqs planned; Seq is the number expected
 	CodeUnauthorized // the token is too old, see SetUser.TokensFrom
 )
 
