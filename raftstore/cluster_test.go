@@ -24,6 +24,8 @@ type testNode struct {
 	link  *link.Link
 	store atomic.Pointer[Store]
 	cfg   Config
+
+	settle func() // ends changeLeaders
 }
 
 // A testCluster is several nodes of this process, over loopback. Each has a replica of
@@ -121,6 +123,7 @@ func (c *testCluster) start(i int) {
 	if err := s.SetMap(c.made()); err != nil {
 		c.t.Fatal(err)
 	}
+	n.settle = changeLeaders(c.t, s)
 	n.store.Store(s)
 	if err := l.Start(); err != nil {
 		c.t.Fatal(err)
@@ -161,6 +164,7 @@ func (c *testCluster) connect() {
 func (c *testCluster) stop(i int) {
 	n := c.nodes[i]
 	if s := n.store.Swap(nil); s != nil {
+		n.settle()
 		if err := s.Close(); err != nil {
 			c.t.Errorf("close node %d: %v", i, err)
 		}

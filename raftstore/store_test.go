@@ -37,7 +37,9 @@ func open(t testing.TB, cfg Config) *Store {
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
+	stop := changeLeaders(t, s)
 	t.Cleanup(func() {
+		stop()
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}

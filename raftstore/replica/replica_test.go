@@ -54,6 +54,9 @@ func start(t testing.TB, cfg Config) (r *Replica, stop func()) {
 	if err := r.Opened(); err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Transport == nil { // else the test changes leaders itself
+		changeLeader(t, r)
+	}
 	return r, stop
 }
 
