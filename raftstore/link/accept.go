@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -82,7 +83,7 @@ func (l *Link) receive(raw net.Conn) {
 	if !ok {
 		r = refuse(codeTimeout, "the handshake ended early: %v", err)
 	}
-	l.noteRefusal(raw.RemoteAddr().String(), h.Name, c.kind, r)
+	l.noteRefusal(false, raw.RemoteAddr().String(), h.Name, c.kind, r)
 	if !r.remote && answer != nil {
 		w := welcome{Version: protocolVersion, ID: l.config.ID, Name: l.config.Name, Refused: r.reason, Code: r.code}
 		if writeMessage(answer, "", w) == nil {
@@ -203,24 +204,38 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// noteRefusal counts a refusal by this node or of it, and logs it.
-func (l *Link) noteRefusal(address, name string, k kind, r *refusal) {
+// noteRefusal counts a refusal of a connection by either side, and logs it. dialed says
+// that this node made the connection.
+func (l *Link) noteRefusal(dialed bool, address, name string, k kind, r *refusal) {
 	if r.code == codeDuplicate {
 		return // the ordinary end of two nodes that dialed each other
 	}
 	l.metrics.refusals.WithLabelValues(r.code).Inc()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
+	host := address
+	if !dialed { // from a port that is another one each time
+		if h, _, err := net.SplitHostPort(address); err == nil {
+			host = h
+		}
 	}
 	if !l.said.first(host + "\x00" + name + "\x00" + r.reason) {
 		return
 	}
-	message := "refused a connection of a node"
-	if r.remote {
-		message = "a node refused the connection that it had made"
+	var message string
+	switch {
+	case dialed && r.remote:
+		message = "a node refused a connection of this one"
+	case dialed:
+		message = "refused a node that this one has dialed"
+	case r.remote:
+		message = "a node refused this one, which it has dialed"
+	default:
+		message = "refused a connection of a node"
 	}
-	l.log.Warn(message, "peer", name, "address", address, "kind", string(k), "reason", r.reason)
+	level := slog.LevelWarn
+	if r.code == codeGroup {
+		level = slog.LevelDebug // as while replicas are opened and closed
+	}
+	l.log.Log(l.ctx, level, message, "peer", name, "address", address, "kind", string(k), "reason", r.reason)
 }
 
 // A quieter tells what is new from what was said a moment ago, so that a node that

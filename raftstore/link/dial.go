@@ -26,9 +26,8 @@ func (l *Link) dial(ctx context.Context, t target) (_ *conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.config.Handshake)
 	defer cancel()
 	defer func() {
-		r, ok := errors.AsType[*refusal](err)
-		if ok && !r.remote {
-			l.noteRefusal(t.address, t.name, t.kind, r)
+		if r, ok := errors.AsType[*refusal](err); ok {
+			l.noteRefusal(true, t.address, t.name, t.kind, r)
 		}
 		if err != nil {
 			err = fmt.Errorf("node %s at %s: %w", t.called(), t.address, err)

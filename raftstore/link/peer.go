@@ -266,7 +266,7 @@ func (p *peer) run() {
 		if connected {
 			continue
 		}
-		if err != nil && err.Error() != failed && !isDuplicate(err) {
+		if _, refused := errors.AsType[*refusal](err); err != nil && err.Error() != failed && !refused {
 			failed = err.Error()
 			p.link.log.Warn("no control connection to a node", "peer", p.name(), "err", err)
 		}
@@ -307,9 +307,4 @@ func (p *peer) halt() {
 		client.Close()
 	}
 	p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id })
-}
-
-func isDuplicate(err error) bool {
-	r, ok := errors.AsType[*refusal](err)
-	return ok && r.code == codeDuplicate
 }

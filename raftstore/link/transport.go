@@ -127,20 +127,6 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 	close(t.open)
 	t.conns = newQueue(localAddr(local))
 	t.ctx, t.cancel = context.WithCancel(l.ctx)
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		t.cancel()
-		return nil, errClosed
-	}
-	if l.groups[group] != nil {
-		l.mu.Unlock()
-		t.cancel()
-		return nil, fmt.Errorf("link: group %s has a transport already", group)
-	}
-	l.groups[group] = t
-	l.work.Go(t.answerBeats)
-	l.mu.Unlock()
 	t.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{},
 		Logger:                t.raftLog(),
@@ -149,7 +135,27 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 		MaxRPCsInFlight:       1, // pipelining stops for good after a follower's refusals
 		Timeout:               l.config.RPC,
 	})
+	if err := l.addGroup(t); err != nil {
+		t.cancel()
+		t.net.Close()
+		return nil, err
+	}
 	return t, nil
+}
+
+// addGroup makes t reachable.
+func (l *Link) addGroup(t *Transport) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	if l.groups[t.name] != nil {
+		return fmt.Errorf("link: group %s has a transport already", t.name)
+	}
+	l.groups[t.name] = t
+	l.work.Go(t.answerBeats)
+	return nil
 }
 
 // raftLog returns the logger of NetworkTransport, which has nothing to say that the
