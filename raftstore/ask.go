@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -31,6 +32,12 @@ func (sh *shardRef) ask(kind peer.Kind, queries []query.Query) error {
 			if err := from.Read(queries...); !sh.waits(err) {
 				return err
 			}
+		}
+		if node == sh.store.cluster.Node {
+			// Its memory is in doubt, or the lead has just come here.
+			ctx, cancel := context.WithTimeout(sh.store.cluster.ctx, readPatience)
+			defer cancel()
+			return sh.readCommitted(ctx, queries...)
 		}
 		answers := make(chan peer.Answer, 1)
 		asked := false

@@ -43,6 +43,9 @@ type Link interface {
 	// SetStatus sets what all other nodes are told at once, and on connecting: they pass
 	// it to Store.PeerStatus.
 	SetStatus(status []byte) error
+	// Offset returns the median of the other nodes' clocks against this one's, and of how
+	// many.
+	Offset() (median time.Duration, nodes int)
 	// Replicate returns how a replica of this node talks to the others of its shard.
 	// locate says at which node a replica is.
 	Replicate(shard uint32, id string, locate func(id string) (placement.NodeID, bool)) Replication
@@ -64,6 +67,8 @@ const termShift = 16
 type cluster struct {
 	Cluster
 
+	heart *heart
+
 	mu      sync.Mutex
 	m       *placement.Map
 	streams map[placement.NodeID]*peer.Stream
@@ -79,6 +84,11 @@ type cluster struct {
 	ownChecksums shardChecksums
 	checksums    map[placement.NodeID]shardChecksums
 	learning     sync.Mutex // held while numbers are taken over, so that the newest come last
+	// draining and slowUntil are why this node is to lead nothing, see declines; declining
+	// are the other nodes that say so.
+	draining  bool
+	slowUntil time.Time
+	declining map[placement.NodeID]bool
 
 	follower  *watch.Follower // of leaders on other nodes
 	audiences *watch.Server   // of leaders on this one
@@ -93,8 +103,11 @@ func newCluster(c *Cluster) *cluster {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &cluster{Cluster: *c, m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure),
-		numbers: make(map[placement.NodeID]map[uint32]uint64), checksums: make(map[placement.NodeID]shardChecksums), ctx: ctx, stop: stop}
+	return &cluster{
+		Cluster: *c, heart: newHeart(), m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure),
+		numbers: make(map[placement.NodeID]map[uint32]uint64), checksums: make(map[placement.NodeID]shardChecksums),
+		declining: make(map[placement.NodeID]bool), ctx: ctx, stop: stop,
+	}
 }
 
 // streamTo returns the stream to another node, and opens one if there is none that is
@@ -170,10 +183,11 @@ func (sh *localShard) led(term uint64) {
 const statusVersion = 1
 
 // publish tells the other nodes which shards this one leads, how short of memory it is,
-// and the checksums of its replicas.
+// whether it declines to lead, and the checksums of its replicas.
 //
-//	status  version (1 byte), pressure.report, pressure.cut, number of shards (uvarints),
-//	        and of each: id, leader.number (uvarints); shardChecksums
+//	status  version (1 byte), declines (1 byte, boolean), pressure.report, pressure.cut,
+//	        number of shards (uvarints), and of each: id, leader.number (uvarints);
+//	        shardChecksums
 func (s *Store) publish() {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
@@ -187,8 +201,9 @@ func (s *Store) publish() {
 			}
 		}
 	}
+	status := codec.AppendBool([]byte{statusVersion}, s.declines() != "")
 	s.cluster.mu.Lock()
-	status := s.cluster.own.append([]byte{statusVersion})
+	status = s.cluster.own.append(status)
 	checksums := s.cluster.ownChecksums.append(nil)
 	s.cluster.mu.Unlock()
 	if err := s.cluster.Link.SetStatus(slices.Concat(codec.AppendUint(status, n), leads, checksums)); err != nil {
@@ -208,6 +223,7 @@ func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
 	s.cluster.pressures[node] = told.pressure
 	s.cluster.numbers[node] = told.numbers
 	s.cluster.checksums[node] = told.checksums
+	s.cluster.declining[node] = told.declines
 	s.cluster.mu.Unlock()
 	s.learnLeads(node)
 }
@@ -238,6 +254,7 @@ func (s *Store) learnLeads(node placement.NodeID) {
 
 // A nodeStatus is what a node tells the others.
 type nodeStatus struct {
+	declines  bool // it is to lead nothing
 	pressure  pressure
 	numbers   map[uint32]uint64 // of the shards that it leads
 	checksums shardChecksums
@@ -248,6 +265,7 @@ func decodeStatus(status []byte) (told nodeStatus, err error) {
 	if v := d.Byte(); d.Err == nil && v != statusVersion {
 		return told, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
 	}
+	told.declines = d.Bool()
 	told.pressure.read(&d)
 	told.numbers = make(map[uint32]uint64)
 	for range d.CountMax(2, 1<<16) {
@@ -347,13 +365,22 @@ func (s *Store) members(id uint32) []replica.Member {
 // errNoCluster is returned by a Store that is no node of a cluster.
 var errNoCluster = errors.New("raftstore: this node is not in a cluster")
 
-// reachable returns nil if each shard has a leader that this node reaches.
+// reachable returns nil if each shard has a leader that this node reaches, and this node
+// is not on its way out.
 func (s *Store) reachable() error {
 	var errs []error
+	s.cluster.mu.Lock()
+	draining := s.cluster.draining
+	s.cluster.mu.Unlock()
+	if draining {
+		errs = append(errs, store.Unavailable(store.DefaultRetryAfter, "this node is being drained"))
+	} else if offset, peers := s.cluster.Link.Offset(); peers >= 2 && offset.Abs() > maxOffset {
+		errs = append(errs, store.Unavailable(store.DefaultRetryAfter, fmt.Sprintf("this node's clock is %v from the others'", offset.Round(time.Second))))
+	}
 	for _, sh := range s.shards() {
 		errs = append(errs, sh.ready())
 	}
-	if len(errs) == 0 {
+	if len(s.shards()) == 0 {
 		errs = append(errs, store.Unavailable(store.DefaultRetryAfter, "the cluster has no shards yet"))
 	}
 	return errors.Join(errs...)

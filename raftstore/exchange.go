@@ -56,7 +56,7 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 	case peer.Command, peer.Login, peer.Committed:
 		err = l.order(&r, done)
 	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention, peer.Away:
-		answer := l.answerReads
+		answer := func(r *peer.Request, done func(peer.Answer)) { l.answerReads(ctx, r, done) }
 		if r.Kind >= peer.Status {
 			answer = l.answerCall
 		}
@@ -125,12 +125,17 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 }
 
 // answerReads answers queries from memory.
-func (l *leader) answerReads(r *peer.Request, done func(peer.Answer)) {
+func (l *leader) answerReads(ctx context.Context, r *peer.Request, done func(peer.Answer)) {
 	out := peer.Answer{Term: l.number, Applied: l.shard.local.Stamp().Applied}
 	queries, err := peer.DecodeQueries(r.Body)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", peer.ErrFailed, err)
+	case l.shard.memory() == nil: // there may be a newer leader
+		err = l.shard.replica.ReadCommitted(ctx, queries...)
+		if _, refused := errors.AsType[*command.RefusedError](err); err != nil && !refused {
+			err = store.NotLeader(err.Error())
+		}
 	case r.Kind == peer.Read:
 		err = l.shard.replica.Read(queries...)
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
@@ -24,6 +25,7 @@ type leader struct {
 	// the term of Raft and, in the low 16 bits, how often this node had begun to serve in
 	// that term before. Set before the leader is in localShard.serving.
 	number  uint64
+	doubts  atomic.Int32 // above 0: others may have a newer leader, see Store.thawed
 	courier *courier
 	hooker  *hooker // nil without Config.Hooks
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/placement"
@@ -37,6 +38,8 @@ func (l linked) Connected(node placement.NodeID) bool {
 }
 
 func (l linked) SetStatus(status []byte) error { return l.link.SetStatus(status) }
+
+func (l linked) Offset() (median time.Duration, nodes int) { return l.link.Offset() }
 
 func (l linked) Replicate(shard uint32, id string, locate func(id string) (placement.NodeID, bool)) Replication {
 	var current atomic.Pointer[link.Transport]

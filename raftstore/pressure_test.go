@@ -51,12 +51,12 @@ func TestFollowersMemoryIsHeard(t *testing.T) {
 }
 
 func TestStatusThereAndBack(t *testing.T) {
-	status := (&pressure{report: 300, cut: 1000}).append([]byte{statusVersion})
+	status := (&pressure{report: 300, cut: 1000}).append([]byte{statusVersion, 1})
 	status = append(status, 1, 5, 9)
 	sums := shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 1 << 63}, {Index: 301}}, 6: {{Index: 7, Sum: 1}}}
 	status = sums.append(status)
 	told, err := decodeStatus(status)
-	if err != nil || told.pressure != (pressure{300, 1000}) || len(told.numbers) != 1 || told.numbers[5] != 9 || !reflect.DeepEqual(told.checksums, sums) {
+	if err != nil || told.pressure != (pressure{300, 1000}) || len(told.numbers) != 1 || told.numbers[5] != 9 || !told.declines || !reflect.DeepEqual(told.checksums, sums) {
 		t.Errorf("status arrives as %+v, %v", told, err)
 	}
 	for n := range status {

@@ -66,8 +66,8 @@ func (sh *shardRef) memory() Replica {
 	if here == nil {
 		return nil
 	}
-	if l := here.serving.Load(); l == nil || l.number < sh.leads.highest.Load() {
-		return nil // a leader that was frozen may not know yet that there is another one
+	if l := here.serving.Load(); l == nil || l.number < sh.leads.highest.Load() || l.doubts.Load() > 0 || sh.store.cluster.heart.stood() {
+		return nil // there may be another leader, of which this node has not heard yet
 	}
 	return here.replica
 }

@@ -104,6 +104,7 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 		sh.replication = s.cluster.Link.Replicate(id, r.ID, s.locate(id))
 		c.Transport = sh.replication.Transport
 		c.Desired = func() []replica.Member { return s.members(id) }
+		c.OnSlowDisk = s.slowDisk
 		if slices.Contains(of.Founders, r.ID) {
 			for _, id := range of.Founders {
 				c.Bootstrap = append(c.Bootstrap, replica.Member{ID: id})

@@ -307,6 +307,8 @@ func Open(cfg Config) (*Store, error) {
 		s.openWatch()
 		err = s.SetMap(s.cluster.m)
 		s.cluster.background.Go(s.watchChecksums)
+		s.cluster.background.Go(func() { s.spread(s.cluster.ctx) })
+		s.cluster.background.Go(func() { s.cluster.heart.run(s.cluster.ctx, s.thawed) })
 	} else {
 		err = s.openSolo()
 	}

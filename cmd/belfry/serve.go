@@ -218,9 +218,16 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	log.Info("draining")
 	drain, cancel := context.WithTimeout(context.Background(), o.drainSpread+drainTime)
 	defer cancel()
+	var handing sync.WaitGroup
+	handing.Go(func() {
+		if err := store.Drain(drain); err != nil {
+			log.Warn("leaderships were not handed over", "error", err)
+		}
+	})
 	if cut := edge.Shutdown(drain); cut != nil {
 		log.Warn("sessions were cut", "error", cut)
 	}
+	handing.Wait()
 	return errors.Join(err, clients.Close(), operations.Close())
 }
 

@@ -1,0 +1,90 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/raftstore/store"
+)
+
+// Leaderships that are handed over under load cost clients nothing: no message, no
+// order, no error.
+func TestTransfersAreNotNoticed(t *testing.T) {
+	c := newTestCluster(t, 3, 2, nil)
+	done := 0
+	all := c.verify(t, func() {
+		for i := range 10 {
+			time.Sleep(200 * time.Millisecond)
+			shard := i % 2
+			from := c.leader(shard)
+			to := c.nodes[(from+1)%3].id
+			ctx, cancel := context.WithTimeout(t.Context(), transferTimeout)
+			if err := c.store(from).Transfer(ctx, uint32(shard), to); err == nil {
+				done++
+			} else {
+				t.Logf("transfer: %v", err) // the other one may lack too much just now
+			}
+			cancel()
+		}
+	})
+	if done == 0 {
+		t.Error("no transfer came about")
+	}
+	for _, v := range all {
+		if v.doubts > 0 {
+			t.Errorf("%s: %d answers were errors", v.from, v.doubts)
+		}
+	}
+	leader := c.leader(0)
+	other := c.store(c.others(0)[0])
+	if err := other.Transfer(t.Context(), 0, ""); !errors.Is(err, store.ErrNotLeader) {
+		t.Errorf("transfer by a node that does not lead: %v, want ErrNotLeader", err)
+	}
+	if err := c.store(leader).Transfer(t.Context(), 0, "nobody"); err == nil {
+		t.Error("transfer to a node without a replica succeeded")
+	}
+}
+
+// A node that is drained leads nothing any more and says so; nobody hands it anything.
+func TestDrain(t *testing.T) {
+	c := newTestCluster(t, 3, 4, nil)
+	node := c.leader(0)
+	s := c.store(node)
+	if err := s.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, sh := range s.shards() {
+		if sh.leading() != nil {
+			t.Errorf("shard %d is led by a node that was drained", sh.id)
+		}
+	}
+	if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Ready after Drain: %v, want ErrUnavailable", err)
+	}
+	for i := range c.nodes {
+		if i != node {
+			eventually(t, "the others know", func() bool { return !c.store(i).mayLead(c.m, c.nodes[node].id) })
+		}
+	}
+	alice := userIn(s, 0, 0)
+	send(t, s, message(alice, alice, 1)) // it still takes what its clients send
+}
+
+// Leaderships go to the first replica's node that is well.
+func TestBelongs(t *testing.T) {
+	s := open(t, testConfig(t))
+	s.cluster = &cluster{Cluster: Cluster{Node: "b"}}
+	defer func() { s.cluster = nil }()
+	m := &placement.Map{Shards: []placement.Shard{{ID: 0, Replicas: []placement.Replica{
+		{ID: "1", Node: "x", Leaving: true}, {ID: "2", Node: "a"}, {ID: "3", Node: "b"}, {ID: "4", Node: "c"},
+	}}}}
+	for well, want := range map[placement.NodeID]placement.NodeID{"a": "a", "c": "", "x": "", "b": ""} {
+		got := s.belongs(m, s.shards()[0], func(n placement.NodeID) bool { return n == well })
+		if got != want {
+			t.Errorf("with %s well, the leadership belongs to %q, want %q", well, got, want)
+		}
+	}
+}
