@@ -21,7 +21,8 @@ import (
 
 const (
 	// maxRequests is the most pending requests of a session. While it has that many, the
-	// session is not read.
+	// session is not read. A user's shard keeps the answers of as many: see keptAnswers
+	// there.
 	maxRequests = 64
 	// maxBacklog is how many bytes may wait to be written. While there are more, the
 	// session is not read.

@@ -19,8 +19,11 @@ type session struct {
 	answers  []answer // answers to the last requests that changed something, oldest first
 }
 
-// keptAnswers is how many answers are kept for each session.
-const keptAnswers = 16
+// keptAnswers is how many answers are kept for each session: as many as it may have
+// requests open. When a leader is lost, all that are unanswered are proposed again in
+// their order; if only the later ones of them were known as repeats, the earlier ones
+// would undo them.
+const keptAnswers = 64
 
 // An answer is the result that a repeat of a request gets.
 type answer struct {
