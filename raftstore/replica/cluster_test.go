@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/hashicorp/raft"
 	dto "github.com/prometheus/client_model/go"
@@ -482,4 +483,45 @@ func (a *answerLog) wait(t testing.TB, n int) {
 			t.Errorf("message %d has seq %d, the one before %d", i, a.seqs[i], a.seqs[i-1])
 		}
 	}
+}
+
+// A leader that has stopped for good is followed by another one, and its commands go there.
+func TestStoppedLeader(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		lead := c.leader()
+		c.converged()
+		if err := c.replica(lead).Stop("a read", "planted"); !errors.Is(err, store.ErrNotLeader) || !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Stop: %v, want ErrNotLeader", err)
+		}
+		if err := propose(c.replica(lead), message(1)); !errors.Is(err, store.ErrNotLeader) {
+			t.Errorf("a stopped leader answers %v, want ErrNotLeader", err)
+		}
+		eventually(t, "another one leads", func() bool { return c.leader() != lead })
+		send(t, c.replica(c.leader()), 1)
+	})
+}
+
+// A replica that has just become the leader, and cannot commit, still closes.
+func TestCloseWithoutCommits(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		lead := c.leader()
+		c.converged()
+		c.net.set(func(n *testNet) {
+			n.appendFault = func(string, string, *raft.AppendEntriesResponse) (bool, error) {
+				return true, errors.New("test: broken")
+			}
+		})
+		if err := c.replica(lead).Campaign(); err != nil {
+			t.Fatal(err)
+		}
+		in := c.replica(lead).instance.Load()
+		eventually(t, "it is elected again", func() bool { return in.raft.State() == raft.Leader && !c.replica(lead).Leads() })
+		start := time.Now()
+		c.shut(lead)
+		if took := time.Since(start); took > closeWithin+time.Second {
+			t.Errorf("closed after %v", took)
+		}
+	})
 }

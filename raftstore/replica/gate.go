@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	// gateSamples is how many appends tell how long one takes at most, usually, and
-	// gateRenew how many pass until that is computed anew.
-	gateSamples, gateRenew = 256, 64
+	// gateRenew is how many appends pass until it is computed anew how long they take.
+	gateRenew = 64
 	// slowDiskTimes gates within slowDiskWithin make a slow disk.
 	slowDiskTimes  = 3
 	slowDiskWithin = 10 * time.Minute
@@ -23,20 +22,20 @@ const (
 // It shuts while an append has been out for longer than the election time-out and what
 // 99 of 100 appends take.
 type gate struct {
-	timeout time.Duration // of elections
-	shut    func(bool)    // called with true, then with false
+	timeout time.Duration        // of elections
+	p99     func() time.Duration // what 99 of 100 appends take
+	shut    func(bool)           // called with true, then with false
 
 	mu     sync.Mutex
 	timer  *time.Timer // runs while an append is out
 	out    time.Time   // when it began; zero: none is out
 	isShut bool
-	took   [gateSamples]time.Duration // of the last appends
-	count  int                        // of all appends
-	usual  time.Duration
+	count  int           // of all appends
+	usual  time.Duration // p99 of late, at most the time-out: a disk that is always slow is no excuse
 }
 
-func newGate(timeout time.Duration, shut func(bool)) *gate {
-	g := &gate{timeout: timeout, shut: shut}
+func newGate(timeout time.Duration, p99 func() time.Duration, shut func(bool)) *gate {
+	g := &gate{timeout: timeout, p99: p99, shut: shut}
 	g.timer = time.AfterFunc(time.Hour, g.late)
 	g.timer.Stop()
 	return g
@@ -54,13 +53,9 @@ func (g *gate) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.timer.Stop()
-	g.took[g.count%gateSamples] = time.Since(g.out)
 	g.out = time.Time{}
 	if g.count++; g.count%gateRenew == 0 {
-		sorted := slices.Clone(g.took[:min(g.count, gateSamples)])
-		slices.Sort(sorted)
-		// A disk that always takes longer than that is not waited for either.
-		g.usual = min(sorted[len(sorted)*99/100], g.timeout)
+		g.usual = min(g.p99(), g.timeout)
 	}
 	if g.isShut {
 		g.isShut = false

@@ -16,10 +16,12 @@ import (
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var shut atomic.Bool
-		g := newGate(300*time.Millisecond, shut.Store)
+		var all latencies
+		g := newGate(300*time.Millisecond, all.p99, shut.Store)
 		took := func(d time.Duration) {
 			g.begin()
 			time.Sleep(d)
+			all.add(d)
 			g.end()
 		}
 		for n := range 300 {

@@ -196,7 +196,7 @@ func startRaft(conf *raft.Config, f fsm, in *instance, snapshots raft.SnapshotSt
 	}()
 	var logs raft.LogStore = in.logs
 	if f.cfg.Transport != nil {
-		logs = gatedLog{in.logs, newGate(in.timeout, in.gate)}
+		logs = gatedLog{in.logs, newGate(in.timeout, in.logs.took.p99, in.gate)}
 	}
 	return raft.NewRaft(conf, f, logs, in.stable, snapshots, in.peers)
 }

@@ -216,6 +216,11 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 	if r.cfg.Transport != nil {
 		r.attempted(nil) // who leads, and when, is not up to this replica
 	}
+	// Without a quorum Raft answers nothing, until it steps down.
+	late := time.AfterFunc(closeWithin, in.peers.cut)
+	late.Stop()
+	defer late.Stop()
+	defer context.AfterFunc(ctx, func() { late.Reset(closeWithin) })()
 	var l *leadership
 	defer func() {
 		// Goroutines of Raft that wait for a failed disk must end first: the
@@ -223,11 +228,6 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 		if ctx.Err() == nil {
 			in.peers.cut()
 			in.halt.release()
-		}
-		if ctx.Err() != nil {
-			// Without a quorum nothing is answered, and nobody leads next.
-			late := time.AfterFunc(closeWithin, in.peers.cut)
-			defer late.Stop()
 		}
 		l.close(ctx.Err() != nil)
 		if ctx.Err() != nil && l != nil && r.cfg.Transport != nil {

@@ -17,13 +17,17 @@ type stopError struct {
 	where string // the log entry, snapshot or read that showed it
 	cause any
 	stack []byte // where that was; nil for one of the state's own checks
+	alone bool   // there is no other replica
 }
 
 func (e *stopError) Error() string {
 	return fmt.Sprintf("raftstore: unavailable: shard %d has stopped at %s: %v", e.shard, e.where, e.cause)
 }
 
-func (e *stopError) Is(target error) bool { return target == store.ErrUnavailable }
+// Is makes it an ErrNotLeader, too, if another replica may lead on.
+func (e *stopError) Is(target error) bool {
+	return target == store.ErrUnavailable || target == store.ErrNotLeader && !e.alone
+}
 
 // stoppedRetryAfter is the time to wait for a shard that only an operator can
 // bring back.
@@ -42,7 +46,7 @@ func (r *Replica) stoppedErr() error {
 // be trusted. where names the log entry, snapshot or read that showed it. Stop
 // returns the error of its first call.
 func (r *Replica) Stop(where string, cause any) error {
-	e := &stopError{shard: r.cfg.Shard, where: where, cause: cause}
+	e := &stopError{shard: r.cfg.Shard, where: where, cause: cause, alone: r.cfg.Transport == nil}
 	if _, known := cause.(error); !known {
 		e.stack = debug.Stack() // no check of ours that failed: where it was matters
 	}
