@@ -3,6 +3,9 @@
 package raftstore
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
@@ -24,10 +27,23 @@ func (c *Config) HangingDisk() *replica.HangingDisk {
 	return d
 }
 
+// TransferShard has this node hand over the leadership of shard i to another.
+func (s *Store) TransferShard(ctx context.Context, i int) error {
+	if i < 0 || i >= len(s.shards()) {
+		return fmt.Errorf("raftstore: shard %d: there are %d", i, len(s.shards()))
+	}
+	here := s.shards()[i].here()
+	if here == nil {
+		return fmt.Errorf("raftstore: shard %d has no replica here", i)
+	}
+	return here.local.Transfer(ctx, "")
+}
+
 // A ReplicaFacts is what is known of a replica on this node.
 type ReplicaFacts struct {
 	Shard    uint32 `json:"shard"`
 	Leads    bool   `json:"leads"`
+	Voters   int    `json:"voters"` // of the shard, as far as the replica knows
 	Term     uint64 `json:"term"`
 	Applied  uint64 `json:"applied"`
 	Checksum uint64 `json:"checksum,string"` // of the state after Applied
@@ -44,6 +60,11 @@ func (s *Store) ReplicasHere() (facts []ReplicaFacts) {
 		here.local.Inspect(func(state *shard.State, _ int64) {
 			stamp := here.local.Stamp()
 			f := ReplicaFacts{Shard: sh.id, Leads: here.local.Leads(), Term: stamp.Term, Applied: stamp.Applied}
+			for _, m := range here.local.Members() {
+				if m.Voter {
+					f.Voters++
+				}
+			}
 			for number := range command.Slots {
 				f.Checksum = f.Checksum*31 + state.Checksum(uint16(number))
 			}

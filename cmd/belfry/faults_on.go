@@ -19,6 +19,7 @@ import (
 //
 //	POST /faults/shards/{n}/stop       shard n loses its leader
 //	POST /faults/shards/{n}/resume     and gets one again
+//	POST /faults/shards/{n}/transfer   shard n is handed over to another node
 //	POST /faults/clock/pass/{duration} so much time passes at once
 //	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
 //	POST /faults/disk/hang             writes of logs wait
@@ -49,6 +50,9 @@ func (f *faults) handler(admin http.Handler, requireAdmin func(http.Handler) htt
 	calls := http.NewServeMux()
 	calls.HandleFunc("POST /faults/shards/{n}/stop", onShard(store.StopShard))
 	calls.HandleFunc("POST /faults/shards/{n}/resume", onShard(store.ResumeShard))
+	calls.HandleFunc("POST /faults/shards/{n}/transfer", func(w http.ResponseWriter, r *http.Request) {
+		onShard(func(shard int) error { return store.TransferShard(r.Context(), shard) })(w, r)
+	})
 	calls.HandleFunc("POST /faults/clock/pass/{duration}", onClock(&f.passed, 0))
 	calls.HandleFunc("POST /faults/clock/jump/{duration}", onClock(&f.jumped, -maxClockFault))
 

@@ -94,7 +94,10 @@ func grow(ctx context.Context, b *bench, runs int) (all [][]figure, err error) {
 			return nil, err
 		}
 	}
-	return [][]figure{f}, b.up(ctx, first)
+	if err := b.up(ctx, first); err != nil {
+		return nil, err
+	}
+	return [][]figure{f}, b.verifyNodes(ctx)
 }
 
 func longest(_ time.Duration, of []time.Duration) (most time.Duration) {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/belfry-im/belfry/loadtest/nodes"
 )
@@ -13,6 +14,7 @@ import (
 type replica struct {
 	Shard    int    `json:"shard"`
 	Leads    bool   `json:"leads"`
+	Voters   int    `json:"voters"` // of the shard, as the replica knows them
 	Term     uint64 `json:"term"`
 	Applied  uint64 `json:"applied"`
 	Checksum uint64 `json:"checksum,string"` // of the state after Applied
@@ -32,6 +34,32 @@ func (b *bench) replicas(ctx context.Context, n *nodes.Node) ([]replica, error) 
 		byShard[r.Shard] = r
 	}
 	return byShard, nil
+}
+
+// wholePatience bounds whole: a replica gets its vote once it has been well for a
+// while.
+const wholePatience = 90 * time.Second
+
+// whole waits until each shard has a replica with a vote on every node, so that it
+// survives the loss of one. Of servers that take no orders it cannot be known.
+func (b *bench) whole(ctx context.Context) error {
+	if b.Plain {
+		return b.healthy(ctx)
+	}
+	return poll(ctx, wholePatience, func() (string, error) {
+		for _, n := range b.cluster.Nodes() {
+			list, err := b.replicas(ctx, n)
+			if err != nil {
+				return "", err
+			}
+			for shard, r := range list {
+				if want := len(b.cluster.Nodes()); r.Voters != want {
+					return fmt.Sprintf("%s knows %d voters of shard %d, want %d", n, r.Voters, shard, want), nil
+				}
+			}
+		}
+		return "", nil
+	})
 }
 
 // awaitCaughtUp waits until a node has applied what another had applied of a shard

@@ -22,6 +22,7 @@ type scenario struct {
 	flags      []string      // of the servers
 	apart      bool          // its nodes are
 	small      bool          // their disks can be filled
+	unrefused  bool          // no send may be refused
 	orders     bool          // it needs servers that take orders to fail
 	bars       []bar
 	// run is one run, under load. hold is how long its fault is to stand.
@@ -92,13 +93,25 @@ var scenarios = []*scenario{
 	},
 	{
 		name: "rolling", what: "SIGTERM and a start of each node, one after the other", runs: 5,
-		run: rolling,
+		run: rolling, unrefused: true,
 	},
 	{
-		name: "order", what: "kills and restarts of leaders, all users with a window of 16", runs: 12, hold: time.Second,
+		name: "transfer", what: "the leader of a shard hands it over", runs: 30, orders: true,
+		bars: []bar{{figureUsers, 0, 60 * time.Millisecond}},
+		run:  transfer, unrefused: true,
+	},
+	{
+		name: "order", what: "kills and restarts of leaders and transfers by turns", runs: 12, hold: time.Second, orders: true,
 		run: func(ctx context.Context, l *load, i int, hold time.Duration) ([]figure, error) {
+			if i%3 == 2 {
+				f, err := transfer(ctx, l, i, hold)
+				if err != nil {
+					return nil, err
+				}
+				return []figure{{figureOthers, f[0].took}, {figureOwn, f[0].took}, {figureMending, 0}}, nil
+			}
 			return l.sufferLeader(ctx, i, func(n *nodes.Node) fault {
-				if i%2 == 1 {
+				if i%3 == 1 {
 					return l.restart(n, hold)
 				}
 				return l.kill(n, hold)
@@ -186,6 +199,9 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 	}
 	b.printf("%d messages, each once, in the order sent and in history; %d reconnects, %d pushed again, refused: %v",
 		report.Sent, report.Reconnects, report.Repeated, report.Refused)
+	if s.unrefused && len(report.Refused) > 0 {
+		b.violated(fmt.Errorf("sends were refused: %v, want none", report.Refused))
+	}
 	if s.after != nil {
 		if err := s.after(ctx, b); err != nil {
 			b.violated(err)
@@ -210,10 +226,6 @@ func (l *load) sufferLeader(ctx context.Context, i int, of func(*nodes.Node) fau
 	}
 	return figures, err
 }
-
-// whole waits until every shard has as many replicas with a vote as there may be, so
-// that it survives the loss of one node.
-func (b *bench) whole(ctx context.Context) error { return b.healthy(ctx) }
 
 // healthy waits until every node serves and each shard has one leader, and then for
 // a moment that differs from run to run.
