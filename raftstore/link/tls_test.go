@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -184,7 +186,8 @@ func TestOpenRefusesCertificates(t *testing.T) {
 }
 
 // TestCertificatesReload replaces the CA of two nodes step by step, as an operator
-// would, and looks that new connections use the new files while the old ones stay.
+// would, under traffic: no new connection is refused, new ones use the new files, and
+// the old ones stay.
 func TestCertificatesReload(t *testing.T) {
 	noLeak(t)
 	old, fresh, dir := newTestCA(t, "old"), newTestCA(t, "new"), t.TempDir()
@@ -192,10 +195,42 @@ func TestCertificatesReload(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		nodes[name] = newTestNode(t, name, func(c *Config) { c.TLS = old.issue(t, dir, name, nil) })
 		nodes[name].creds.every = 20 * time.Millisecond
+		nodes[name].Server().RegisterService(&echoDesc, echo{})
 		nodes[name].start(t)
 	}
 	a, b := nodes["a"], nodes["b"]
 	connect(t, a, b)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stop := make(chan struct{})
+	var traffic sync.WaitGroup
+	var made atomic.Int64
+	for n, o := range map[*testNode]*testNode{a: b, b: a} {
+		traffic.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, err := n.dial(ctx, target{address: o.Addr().String(), id: o.id, name: o.name, kind: kindRPC})
+				if err != nil {
+					t.Errorf("a new connection: %v", err)
+					return
+				}
+				c.Close()
+				if _, err := say(ctx, n.Conn(o.id), "hi"); err != nil {
+					t.Errorf("a call: %v", err)
+					return
+				}
+				made.Add(1)
+			}
+		})
+	}
+	more := func() {
+		enough := made.Load() + 10
+		eventually(t, "connections are made", func() bool { return made.Load() >= enough || t.Failed() })
+	}
 
 	write := func(path string, content []byte) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -222,19 +257,31 @@ func TestCertificatesReload(t *testing.T) {
 		write(filepath.Join(dir, name+".ca"), both)
 	}
 	read()
+	more()
+	apart := t.TempDir()
 	for name := range nodes {
-		fresh.issue(t, dir, name, nil)
-		write(filepath.Join(dir, name+".ca"), both)
-		// Half of a replacement is no reason to stop.
-		key, _ := os.ReadFile(filepath.Join(dir, name+".key"))
-		write(filepath.Join(dir, name+".key"), key[:len(key)/2])
-		write(filepath.Join(dir, name+".key"), key)
+		files := fresh.issue(t, apart, name, nil)
+		for _, from := range []string{files.Cert, files.Key} { // not both at once
+			b, err := os.ReadFile(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(dir, filepath.Base(from))
+			write(to, b[:len(b)/2])
+			more()
+			write(to, b)
+			more()
+		}
 	}
 	read()
+	more()
 	for name := range nodes {
 		write(filepath.Join(dir, name+".ca"), fresh.pem)
 	}
 	read()
+	more()
+	close(stop)
+	traffic.Wait()
 	for _, n := range nodes {
 		if got := presented(n); got != "new" {
 			t.Errorf("%s presents a certificate of CA %q, want the new one", n.name, got)
@@ -243,13 +290,6 @@ func TestCertificatesReload(t *testing.T) {
 	if len(a.statesOf(b)) != 1 || len(b.statesOf(a)) != 1 {
 		t.Errorf("reading the files broke the connection: %v, %v", a.statesOf(b), b.statesOf(a))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	c, err := a.dial(ctx, target{address: b.Addr().String(), id: b.id, name: "b", kind: kindRPC})
-	if err != nil {
-		t.Fatalf("a new connection with the new files: %v", err)
-	}
-	c.Close()
 	old.issue(t, dir, "a", nil)
 	write(filepath.Join(dir, "a.ca"), fresh.pem)
 	eventually(t, "the old CA is refused", func() bool {
