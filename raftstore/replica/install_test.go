@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,6 +75,45 @@ func TestRestoreFreesTheOldState(t *testing.T) {
 	own.Release()
 	if _, err := f.Snapshot(); err != nil {
 		t.Errorf("Snapshot after Restore: %v", err)
+	}
+}
+
+// A replica whose log does not go on from any snapshot stops, and says so.
+func TestLostSnapshotsStopTheReplica(t *testing.T) {
+	for _, kind := range logKinds {
+		for name, lost := range map[string]int{"all": 0, "the newer one": 1} {
+			t.Run(kind+"/"+name, func(t *testing.T) {
+				cfg := testConfig(t, 0)
+				cfg.RaftLog = kind
+				r, stop := start(t, cfg)
+				for n := range 3 * trailing {
+					send(t, r, n)
+					if n%trailing == trailing-1 {
+						if err := r.Snapshot(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				sum := checksum(r)
+				stop()
+				for _, dir := range snapshotDirs(t, cfg)[lost:] {
+					if err := os.RemoveAll(dir); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r, _ = start(t, cfg)
+				if lost == 1 { // the log goes on from the older one
+					if checksum(r) != sum {
+						t.Error("the state is not that from before")
+					}
+					return
+				}
+				eventually(t, "the replica stops", func() bool { return r.stoppedErr() != nil })
+				if err := r.Ready(); err == nil || !strings.Contains(err.Error(), errIncomplete.Error()) {
+					t.Errorf("Ready = %v, want that entries are lost", err)
+				}
+			})
+		}
 	}
 }
 

@@ -58,6 +58,7 @@ type instance struct {
 // newest snapshot and the log behind it into an empty state.
 func (r *Replica) openInstance() (in *instance, err error) {
 	in = &instance{replica: r, halt: newHalt(), failed: make(chan error, 1)}
+	r.restoreErr = nil // of a snapshot that was installed
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("shard %d: %w", r.cfg.Shard, err), in.closeStores())
@@ -104,6 +105,9 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	}
 	conf.Logger = logger
 	if err := in.logs.reconcile(); err != nil {
+		if errors.Is(err, errIncomplete) {
+			r.restoreErr = err
+		}
 		return in, fmt.Errorf("snapshot and log: %w", err)
 	}
 	if err := bootstrap(conf, r.firstServers(addr), in, snapshots); err != nil {

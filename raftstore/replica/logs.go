@@ -33,6 +33,10 @@ var errLogFailed = errors.New("raftstore: log failed and waits to be opened agai
 // errLogClosed answers what Raft reads after its shutdown.
 var errLogClosed = errors.New("raftstore: log is closed")
 
+// errIncomplete is the error of a replica whose log and snapshots lack something between
+// them.
+var errIncomplete = errors.New("raftstore: entries are lost")
+
 // A logStore is the Raft log of one replica. After a failed append it calls
 // failed, once, and refuses further appends: raft-wal cannot go on without
 // being opened again, and neither kind of log knows what the failed write has
@@ -258,13 +262,17 @@ func (l *logStore) compact(first, last, snapshot uint64) error {
 
 // reconcile drops a log that the newest snapshot replaces, which is there when the
 // process ended while that snapshot was being installed. Should the snapshot be
-// unreadable, reconcile removes it instead, if the log does without.
+// unreadable, reconcile removes it instead, if the log does without. The error is
+// errIncomplete if snapshots and log do not make up a state.
 func (l *logStore) reconcile() error {
 	snapshots, err := l.snapshots.List()
-	if err != nil || len(snapshots) == 0 {
+	if err != nil {
 		return err
 	}
-	newest := snapshots[0]
+	newest := new(raft.SnapshotMeta) // of an empty state
+	if len(snapshots) > 0 {
+		newest = snapshots[0]
+	}
 	first, err := l.FirstIndex()
 	if err != nil {
 		return err
@@ -276,9 +284,9 @@ func (l *logStore) reconcile() error {
 	}
 	l.gone.Store(first - 1)
 	if first > newest.Index+1 {
-		return fmt.Errorf("log begins with entry %d, the newest snapshot ends with %d", first, newest.Index)
+		return fmt.Errorf("%w: the log begins with entry %d, the newest snapshot ends with %d", errIncomplete, first, newest.Index)
 	}
-	if first == newest.Index+1 {
+	if len(snapshots) == 0 || first == newest.Index+1 {
 		return nil
 	}
 	if last >= newest.Index {
@@ -294,7 +302,7 @@ func (l *logStore) reconcile() error {
 	}
 	if err := l.snapshots.verify(newest.ID); err != nil {
 		if first > 1 && len(snapshots) == 1 {
-			return err
+			return fmt.Errorf("%w: %w", errIncomplete, err)
 		}
 		return errors.Join(l.snapshots.remove(newest.ID), l.reconcile())
 	}
