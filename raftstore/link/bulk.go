@@ -15,7 +15,7 @@ const (
 	bulkChunk = 64 << 10 // bytes of a chunk at most, and what the rate lets through at once
 	// bulkAlive is how often the receiver of a snapshot says that it is alive while it
 	// works on what it has, as long as it reads nothing.
-	bulkAlive = time.Second
+	bulkAlive = 500 * time.Millisecond
 )
 
 // A bulkConn carries a stream in chunks, each with its length before it in 4 bytes, so

@@ -15,7 +15,7 @@ func installRequest(n int) *raft.InstallSnapshotRequest {
 	return &raft.InstallSnapshotRequest{RPCHeader: header, Term: 2, LastLogIndex: 10, Size: int64(n)}
 }
 
-// TestBulkWaitsForRestore has a follower that takes three times BulkStall to restore,
+// TestBulkWaitsForRestore has a follower that takes twice BulkStall to restore,
 // longer than an RPC may take, but lives.
 func TestBulkWaitsForRestore(t *testing.T) {
 	for _, s := range security {
@@ -26,7 +26,7 @@ func TestBulkWaitsForRestore(t *testing.T) {
 			var nodes []*testNode
 			for _, name := range []string{"a", "b"} {
 				n := newTestNode(t, name, func(c *Config) {
-					c.BulkStall, c.RPC = 2*bulkAlive, time.Second
+					c.BulkStall, c.RPC = 6*bulkAlive, time.Second
 					if s.tls {
 						c.TLS = ca.issue(t, dir, name, nil)
 					}
@@ -39,7 +39,7 @@ func TestBulkWaitsForRestore(t *testing.T) {
 			f := serveFake(t, b)
 			f.answer(func(_ any, data io.Reader) (any, error) {
 				n, err := io.Copy(io.Discard, data)
-				<-time.After(6 * bulkAlive)
+				<-time.After(12 * bulkAlive)
 				return &raft.InstallSnapshotResponse{Term: 2, Success: n == 3<<20}, err
 			})
 			var resp raft.InstallSnapshotResponse
@@ -132,7 +132,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func bulkNodes(t testing.TB) []*testNode {
 	var nodes []*testNode
 	for _, name := range []string{"a", "b"} {
-		n := newTestNode(t, name, func(c *Config) { c.BulkStall, c.BulkRate = bulkAlive, -1 })
+		n := newTestNode(t, name, func(c *Config) { c.BulkStall, c.BulkRate = 2*bulkAlive, -1 })
 		n.start(t)
 		nodes = append(nodes, n)
 	}

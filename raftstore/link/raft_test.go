@@ -299,14 +299,14 @@ func TestRaftInstallsSnapshot(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		n := newTestNode(t, name, func(c *Config) {
 			c.TLS = ca.issue(t, dir, name, nil)
-			c.RPC, c.BulkStall = time.Second, 2*bulkAlive
+			c.RPC, c.BulkStall = time.Second, 6*bulkAlive
 		})
 		n.start(t)
 		nodes = append(nodes, n)
 	}
 	connect(t, nodes...)
 	a, b := startMember(t, nodes[0], "g", 500*time.Millisecond), startMember(t, nodes[1], "g", 500*time.Millisecond)
-	b.sum.restore = 4 * bulkAlive
+	b.sum.restore = 8 * bulkAlive
 	found(t, a)
 	leaderOf(t, a)
 	for range 10 {
