@@ -79,7 +79,7 @@ type Backend interface {
 	// answered as by SendEphemeral.
 	SendLive(m *command.SendGroup) (command.Result, error)
 
-	// Ready returns nil if every shard of this node serves, else an error.
+	// Ready returns nil if every shard has a leader that this node reaches, else an error.
 	Ready() error
 	// Now returns the time of the store's clock, in ms.
 	Now() int64

@@ -5,9 +5,25 @@ import (
 	"net/http"
 )
 
-// healthz answers that the process runs.
-func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+// healthz answers that the process runs. That depends on nothing else: a process that is
+// ended for want of a quorum, or while it reads its log, would only begin anew.
+func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { writeHealth(w) }
+
+func writeHealth(w http.ResponseWriter) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// Starting returns a handler for the operations listener until there is an AdminHandler,
+// as long as the store is being opened: the process runs, and is not ready.
+func Starting() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			writeHealth(w)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		writeError(w, http.StatusServiceUnavailable, "unavailable", "the server is starting")
+	})
 }
 
 // readyz answers whether this node should get traffic.

@@ -368,6 +368,9 @@ var errNoCluster = errors.New("raftstore: this node is not in a cluster")
 // reachable returns nil if each shard has a leader that this node reaches, and this node
 // is not on its way out.
 func (s *Store) reachable() error {
+	if s.owners.Load().shard(noShard) != nil {
+		return store.Unavailable(store.DefaultRetryAfter, "the cluster has no shards yet")
+	}
 	var errs []error
 	s.cluster.mu.Lock()
 	draining := s.cluster.draining
@@ -379,9 +382,6 @@ func (s *Store) reachable() error {
 	}
 	for _, sh := range s.shards() {
 		errs = append(errs, sh.ready())
-	}
-	if len(s.shards()) == 0 {
-		errs = append(errs, store.Unavailable(store.DefaultRetryAfter, "the cluster has no shards yet"))
 	}
 	return errors.Join(errs...)
 }

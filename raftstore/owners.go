@@ -17,6 +17,10 @@ type owners struct {
 	bySlot  [command.Slots]uint16 // index in shards
 }
 
+// noShard is the shard of all slots while this node waits for its cluster: it never has a
+// leader, so what is asked of it fails as of a shard without one.
+const noShard = 1<<32 - 1
+
 // setMap takes over a map, whose slots are complete. Shards that were known keep what
 // is kept of them, and shards that are in m no more are forgotten.
 func (s *Store) setMap(m *placement.Map) {
@@ -26,13 +30,19 @@ func (s *Store) setMap(m *placement.Map) {
 		conf: command.Configure{Version: m.Config.Version, Limits: m.Config.Limits, Epoch: m.Epoch, HookBytes: m.Config.HookBytes},
 	}
 	index := make(map[uint32]uint16, len(m.Shards))
-	for i, sh := range m.Shards {
-		ref := before.shard(sh.ID)
+	add := func(id uint32) {
+		ref := before.shard(id)
 		if ref == nil {
-			ref = newShardRef(s, sh.ID)
+			ref = newShardRef(s, id)
 		}
+		index[id] = uint16(len(o.shards))
 		o.shards = append(o.shards, ref)
-		index[sh.ID] = uint16(i)
+	}
+	for _, sh := range m.Shards {
+		add(sh.ID)
+	}
+	if len(m.Shards) == 0 {
+		add(noShard)
 	}
 	for _, r := range m.Slots {
 		for slot := int(r.First); slot <= int(r.Last); slot++ {

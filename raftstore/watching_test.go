@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/link"
+	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -207,8 +209,8 @@ func TestClusterWatchesOutliveTheLeader(t *testing.T) {
 		return err == nil && seen[alice].Online && seen[carol].Online
 	})
 	bobs.told(store.SignalPresence)
-	c.kill(dead)
 	died := time.Now()
+	c.kill(dead)
 	c.ready()
 	c.watched(alice, session)
 	if seen, err := there.Presence(bob, []command.UserID{alice, carol}); err != nil || !seen[alice].Online || !seen[carol].Online && time.Since(died) < 3*time.Second {
@@ -349,6 +351,49 @@ func TestClusterHooksKnowWhoAcks(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("hooks told of %q, want %q", got, want)
 	}
+}
+
+// A node that waits for its cluster takes nothing, and says so.
+func TestClusterWithoutShards(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Shards = 0
+	l, err := link.Open(link.Config{ID: "00000000-0000-4000-8000-000000000001", Name: "new", Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg.Cluster = &Cluster{Node: "00000000-0000-4000-8000-000000000001", Map: &placement.Map{}, Link: OverLink(l), Made: func(uint32, string) {}}
+	s := open(t, cfg)
+	if err := s.Ready(); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Ready = %v, want ErrUnavailable", err)
+	}
+	s.WatchGroup("team", &groupEar{})
+	var all sync.WaitGroup // each waits for a leader, for a while
+	for name, ask := range map[string]func() error{
+		"Login": func() error {
+			_, err := s.Login(t.Context(), &command.Login{User: "alice", Device: "phone"}, query.RecentsOn, &ear{})
+			return err
+		},
+		"Presence":    func() error { _, err := s.Presence("alice", []command.UserID{"bob"}); return err },
+		"TypingGroup": func() error { return s.TypingGroup("alice", "team") },
+		"Eligibility": func() error { return s.Eligibility("alice", []command.UserID{"bob"})[0].Err },
+		"SendLive": func() error {
+			_, err := s.SendLive(&command.SendGroup{Group: "show", User: "alice", CID: "1"})
+			return err
+		},
+	} {
+		all.Go(func() {
+			if err := ask(); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("%s = %v, want ErrUnavailable", name, err)
+			}
+		})
+	}
+	all.Go(func() {
+		if _, left := s.SyncGroups(t.Context(), "alice", []query.GroupSyncAsk{{Group: "team"}}, 1, 1); len(left) != 1 {
+			t.Errorf("SyncGroups leaves %v, want the group", left)
+		}
+	})
+	all.Wait()
 }
 
 // A crowdEar is one of very many sessions.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -157,6 +158,14 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 		config.Hooks, config.HookBytes, config.QueuedAfter = hooks, o.webhooks.storedBytes, o.webhooks.queuedAfter
 	}
 	faults.configure(&config)
+	// Who watches over the process can ask it while it reads its log.
+	var serving lateHandler
+	operations := newHTTPServer(&serving, o.loginTimeout, log)
+	defer operations.Close()
+	ended := make(chan error, 3)
+	go func() {
+		ended <- in.serve(operations, netutil.LimitListener(adminListen, maxAdminConnections), in.adminCertificate)
+	}()
 	backend, err := openBackend(config, o.cluster.config())
 	if err != nil {
 		return err
@@ -184,12 +193,8 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	background.Go(func() { reload.run(running, hangups) })
 
 	clients := newHTTPServer(edge.Handler(), o.loginTimeout, log)
-	operations := newHTTPServer(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store), o.loginTimeout, log)
-	ended := make(chan error, 3)
+	serving.set(faults.handler(edge.AdminHandler(), edge.RequireAdmin, store))
 	go func() { ended <- clients.Serve(edge.Listener(listen, in.certificate.config())) }()
-	go func() {
-		ended <- in.serve(operations, netutil.LimitListener(adminListen, maxAdminConnections), in.adminCertificate)
-	}()
 	log.Info("listening", "listen", listen.Addr().String(), "admin", adminListen.Addr().String(), "data", o.data)
 
 	o.warnOfClearText(log)
@@ -229,6 +234,19 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 	handing.Wait()
 	return errors.Join(err, clients.Close(), operations.Close())
+}
+
+// A lateHandler serves gateway.Starting until it is set to another handler.
+type lateHandler struct{ handler atomic.Pointer[http.Handler] }
+
+func (h *lateHandler) set(to http.Handler) { h.handler.Store(&to) }
+
+func (h *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if handler := h.handler.Load(); handler != nil {
+		(*handler).ServeHTTP(w, r)
+		return
+	}
+	gateway.Starting().ServeHTTP(w, r)
 }
 
 // waitReady returns when the store serves, ctx ends, or a listener fails. With a
