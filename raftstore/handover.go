@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,8 +53,9 @@ func (s *Store) Transfer(ctx context.Context, shard uint32, to placement.NodeID)
 }
 
 // Drain hands all leaderships of this node over, a few at a time, and takes none back. It
-// returns nil once this node leads nothing, else ctx's error with the shards that are
-// left. From then on Ready fails.
+// returns nil once this node leads nothing, or an error when ctx ends or no other node
+// could lead what is left. From then on Ready fails, and what an election brings back is
+// handed over again.
 func (s *Store) Drain(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil
@@ -63,9 +65,11 @@ func (s *Store) Drain(ctx context.Context) error {
 	s.cluster.mu.Unlock()
 	s.publish()
 	for {
-		if err := s.handOver(ctx); err == nil {
+		err := s.handOver(ctx)
+		if err == nil {
 			return nil
-		} else if ctx.Err() != nil {
+		}
+		if ctx.Err() != nil || !s.hasHeirs() {
 			return errors.Join(ctx.Err(), err)
 		}
 		select {
@@ -99,6 +103,11 @@ func (s *Store) handOver(ctx context.Context) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// hasHeirs reports whether some shard that this node leads could be led by another one.
+func (s *Store) hasHeirs() bool {
+	return slices.ContainsFunc(s.shards(), func(sh *shardRef) bool { return sh.leading() != nil && s.heir(sh) != "" })
 }
 
 // heir returns the node that is to lead a shard when this one does not, "" if none is
