@@ -132,7 +132,10 @@ func (p *peer) attach(c *conn, dialed bool) {
 	client := p.client
 	p.mu.Unlock()
 	if old != nil {
+		// The peer has lost the connection before, and all others with it: they may look
+		// alive from here, and would swallow what is sent on them.
 		old.end(errReplaced)
+		p.closeCalls()
 	}
 	if restarted {
 		p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id && o.boot != c.boot })
@@ -159,9 +162,14 @@ func (p *peer) detach(s *session, err error) {
 	if p.ctx.Err() == nil {
 		p.link.log.Info("lost the control connection to a node", "peer", p.name(), "err", err)
 	}
-	p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id && (o.kind == kindRaft || o.kind == kindRPC) })
+	p.closeCalls()
 	time.AfterFunc(decideWithin, p.lost)
 	poke(p.wake)
+}
+
+// closeCalls ends the connections with the peer that calls are made on.
+func (p *peer) closeCalls() {
+	p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id && (o.kind == kindRaft || o.kind == kindRPC) })
 }
 
 // update takes over what SetPeers says of the peer.

@@ -1,0 +1,45 @@
+package link
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// TestReplacedControl has a peer that has lost all connections, of which this side still
+// has its ends: when the peer dials anew, calls must not go where nobody reads.
+func TestReplacedControl(t *testing.T) {
+	noLeak(t)
+	nodes := map[string]*testNode{}
+	for _, name := range []string{"a", "b"} { // of two, the one with the lower ID dials
+		n := newTestNode(t, name, func(c *Config) { c.Silence = time.Hour })
+		n.Server().RegisterService(&echoDesc, echo{})
+		n.start(t)
+		nodes[name] = n
+	}
+	a, b := nodes["a"], nodes["b"]
+	toA, toB := newTestProxy(t, a.Addr().String()), newTestProxy(t, b.Addr().String())
+	a.SetPeers([]Peer{{ID: b.id, Name: b.name, Address: toB.addr()}})
+	b.SetPeers([]Peer{{ID: a.id, Name: a.name, Address: toA.addr()}})
+	call := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := say(ctx, b.Conn(a.id), "hi")
+		return err
+	}
+	eventually(t, "a call works", func() bool { return call() == nil })
+	before, _ := b.Link.peer(a.id).current()
+
+	toA.freeze(true)
+	toB.freeze(true)
+	b.SetPeers([]Peer{{ID: a.id, Name: a.name, Address: a.Addr().String()}})
+	a.SetPeers([]Peer{{ID: b.id, Name: b.name, Address: b.Addr().String()}})
+	a.closeConns(func(*conn) bool { return true })
+	eventually(t, "the peer has dialed anew", func() bool {
+		now, _ := b.Link.peer(a.id).current()
+		return now != nil && now != before
+	})
+	if err := call(); err != nil {
+		t.Errorf("a call after the peer has dialed anew: %v", err)
+	}
+}
