@@ -322,6 +322,40 @@ func TestBeforeSendOnce(t *testing.T) {
 	})
 }
 
+// A device repeats a message at another gateway, whose receiver replaces its body by
+// another one. It is no conflict: the client has sent the same.
+func TestRepeatAtAnotherGateway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		replaceBy := func(body string) func(context.Context, string) (string, error) {
+			return func(context.Context, string) (string, error) {
+				return `{"decision":"accept","body":"` + body + `"}`, nil
+			}
+		}
+		e, _ := hooked(t, false, replaceBy("one"))
+		r := &hookstest.Receiver{Events: map[string]bool{webhook.MessageBeforeSend: true}, Timeout: 2 * time.Second, Answer: replaceBy("two")}
+		other := newEdge(t, func(c *Config) { c.Backend, c.Hooks = e.store, newHooks(t, r) })
+		moved, _ := other.login("alice", "phone", nil)
+		laptop, _ := e.login("alice", "laptop", nil)
+		first := laptop.call("send", message("u:bob", "1", "x"))
+		second := moved.call("send", message("u:bob", "1", "x"))
+		if text(t, first["id"]) != text(t, second["id"]) || text(t, first["seq"]) != text(t, second["seq"]) {
+			t.Errorf("the repeat = %v, want the answer of the first: %v", second, first)
+		}
+		moved.refused("send", message("u:bob", "1", "y"), "conflict")
+		if got := laptop.history("u:bob"); got != `["one"]` {
+			t.Errorf("history = %s, want what the first gateway stored", got)
+		}
+		time.Sleep(6 * time.Minute) // past the dedupe window, in the log
+		again := other.dial(protocol.JSON)
+		again.login("alice", "tablet", nil)
+		late := message("u:bob", "1", "x")
+		late["retry"] = true
+		if third := again.call("send", late); text(t, first["id"]) != text(t, third["id"]) {
+			t.Errorf("the late repeat = %v, want the answer of the first: %v", third, first)
+		}
+	})
+}
+
 // TestSessionEndsWhileAsked closes the socket of a session whose send is being
 // decided about.
 func TestSessionEndsWhileAsked(t *testing.T) {

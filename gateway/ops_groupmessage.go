@@ -17,6 +17,7 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 	m := newSending()
 	m.group, m.session, m.id, m.receivedAt = s.sendGroupCommand(args, group), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
+	m.group.Original = d.Original()
 	s.addPending(r)
 	s.submits.Add(1)
 	s.gateway.backend.Submit(&m.group, m.done)

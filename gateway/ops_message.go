@@ -88,6 +88,7 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 	m := newSending()
 	m.command, m.session, m.id, m.receivedAt = s.sendCommand(args, to), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
+	m.command.Original = d.Original()
 	s.addPending(r)
 	s.submits.Add(1)
 	b.Submit(&m.command, m.done)

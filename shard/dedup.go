@@ -43,7 +43,7 @@ const (
 // user: users who make two of their own cids collide harm nobody else.
 type dedupRecord struct {
 	key    uint64
-	body   uint64 // xxhash64 of the body
+	body   uint64 // hash of the body as the client sent it or, if the message was removed, as the log had it
 	id     command.MsgID
 	seq    uint64
 	time   int64 // ms, the message's time in the answer

@@ -42,13 +42,14 @@ func (s *State) addRemovedDedup(u *user, c *conv, seq uint64, why gapCode) {
 	u.oldest = min(u.oldest, s.oldestDedup(&u.removedDedup))
 }
 
-// isRepeatOfRemoved is isRepeat for messages that left the log early.
+// isRepeatOfRemoved is isRepeat for messages that left the log early. A body that is nil
+// is equal to any.
 func (s *State) isRepeatOfRemoved(u *user, key uint64, body []byte, r *command.Result) bool {
 	var first dedupRecord
 	if !s.findDedup(&u.removedDedup, key, &first) || s.tooOld(u, first.time) {
 		return false
 	}
-	if first.body != xxhash.Sum64(body) {
+	if body != nil && first.body != command.HashBody(body) {
 		*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 		return true
 	}

@@ -51,7 +51,7 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	if g.countsUnread() {
 		s.queueForHooks(u.name, "", e.Seq)
 	}
-	s.addDedup(&u.dedup, &dedupRecord{key: key, body: xxhash.Sum64(c.Body), id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now})
+	s.addDedup(&u.dedup, &dedupRecord{key: key, body: hashSent(c.Body, c.Original), id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if m != nil && m.flags&memberInvited != 0 && !c.Admin {
 		s.acceptInvitation(u, c.User, m)
@@ -85,7 +85,7 @@ func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *comm
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
 	var first dedupRecord
 	if s.findDedup(&u.dedup, key, &first) {
-		if first.body != xxhash.Sum64(c.Body) {
+		if first.body != hashSent(c.Body, c.Original) {
 			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}
@@ -95,7 +95,7 @@ func (s *State) isGroupRepeat(u *user, c *command.SendGroup, key uint64, r *comm
 	if !c.Retry {
 		return false
 	}
-	return s.isRepeatInLog(u, 0, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, key, c.Body, r)
+	return s.isRepeatInLog(u, 0, c.User, c.CID, comparable(c.Body, c.Original), r) || s.isRepeatOfRemoved(u, key, comparable(c.Body, c.Original), r)
 }
 
 // withinRate counts a message against the rate limit of a group. If the limit is

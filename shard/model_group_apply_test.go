@@ -628,8 +628,8 @@ func (m *model) makeOwner(sh *modelShard, g *modelGroup, by, to command.UserID) 
 }
 
 func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) command.Result {
-	if first := g.first(sh, c); first != nil {
-		if !bytes.Equal(first.body, c.Body) {
+	if first, lately := g.first(sh, c); first != nil {
+		if differs(first.body, c.Body, first.original, c.Original, lately) {
 			return refused(command.CodeConflict)
 		}
 		return command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
@@ -647,7 +647,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 	}
 	e := &groupEntry{
 		time: sh.now, from: c.User, session: c.Session, ttl: c.TTL, id: c.ID, cid: c.CID,
-		mentions: slices.Clone(c.Mentions), body: bytes.Clone(c.Body),
+		mentions: slices.Clone(c.Mentions), body: bytes.Clone(c.Body), original: c.Original,
 	}
 	g.append(e)
 	if g.settings.Unread && g.settings.History != command.HistoryNone {
@@ -672,20 +672,20 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 }
 
 // first finds the message that c repeats.
-func (g *modelGroup) first(sh *modelShard, c *command.SendGroup) *groupEntry {
+func (g *modelGroup) first(sh *modelShard, c *command.SendGroup) (e *groupEntry, lately bool) {
 	for _, s := range slices.Backward(g.sent) {
 		if s.user == c.User && s.cid == c.CID && s.at+sh.limits.DedupWindow.Milliseconds() > sh.now {
-			return g.at(s.seq)
+			return g.at(s.seq), true
 		}
 	}
 	if c.Retry {
 		for _, e := range slices.Backward(g.entries) {
 			if e.from == c.User && e.cid == c.CID && e.known(sh) {
-				return e
+				return e, false
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // spend takes one message from the rate's burst.

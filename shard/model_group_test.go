@@ -77,6 +77,7 @@ type groupEntry struct {
 	cid      string
 	mentions []string
 	body     []byte
+	original uint64 // as that of a modelEntry
 	size     int
 
 	gone         query.GapReason // why the log no longer holds it, empty while it does

@@ -174,6 +174,7 @@ type modelEntry struct {
 	cid      string
 	mentions []string
 	body     []byte
+	original uint64 // hash of what the client sent, if body replaced it
 	size     int
 
 	belowCutoff  bool            // its shard's cutoff has passed it

@@ -4,7 +4,6 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
-	"github.com/cespare/xxhash/v2"
 )
 
 const hourMS = 3600 * 1000
@@ -53,7 +52,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 	s.storeEntry(u, i, &e)
 	u.noteLastSeen(c.Session, s.now)
 	s.addDedup(&u.dedup, &dedupRecord{
-		key: newDedupKey(i, c.CID), body: xxhash.Sum64(c.Body),
+		key: newDedupKey(i, c.CID), body: hashSent(c.Body, c.Original),
 		id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now,
 	})
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
@@ -73,10 +72,9 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 // answer: that of the first send if the bodies are equal, and CodeConflict otherwise.
 func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) bool {
 	s.forgetDedup(u, &u.dedup, s.now-s.limits.DedupWindow.Milliseconds())
-	body := xxhash.Sum64(c.Body)
 	var first dedupRecord
 	if s.findDedup(&u.dedup, newDedupKey(i, c.CID), &first) {
-		if first.body != body {
+		if first.body != hashSent(c.Body, c.Original) {
 			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}
@@ -86,11 +84,30 @@ func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) boo
 	if !c.Retry {
 		return false
 	}
-	return s.isRepeatInLog(u, i, c.User, c.CID, c.Body, r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), c.Body, r)
+	return s.isRepeatInLog(u, i, c.User, c.CID, comparable(c.Body, c.Original), r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), comparable(c.Body, c.Original), r)
+}
+
+// hashSent returns the hash of a body as its client sent it: original, if the body was
+// replaced.
+func hashSent(body []byte, original uint64) uint64 {
+	if original != 0 {
+		return original
+	}
+	return command.HashBody(body)
+}
+
+// comparable returns the body with which logs are to be compared: nil if it was replaced.
+// Logs do not have what the client sent, so that such a repeat is known by its cid alone.
+func comparable(body []byte, original uint64) []byte {
+	if original != 0 {
+		return nil
+	}
+	return body
 }
 
 // isRepeatInLog is isRepeat for messages that the log still holds, visible or not. In a
-// group's log it compares only with messages of sender.
+// group's log it compares only with messages of sender. A body that is nil is equal to
+// any.
 func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string, body []byte, r *command.Result) bool {
 	var e ring.Entry
 	log := &u.convs.items[i].log
@@ -101,7 +118,7 @@ func (s *State) isRepeatInLog(u *user, i int, sender command.UserID, cid string,
 		if u.group != nil && string(e.From) != string(sender) {
 			continue
 		}
-		if string(e.Body) != string(body) {
+		if body != nil && string(e.Body) != string(body) {
 			*r = command.Result{Code: command.CodeConflict, Detail: "cid: used before with another body"}
 			return true
 		}

@@ -319,8 +319,8 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 		return refused(command.CodeBadRequest)
 	}
 	u := m.user(c.User)
-	if first := u.first(sh, c); first != nil {
-		if string(first.body) != string(c.Body) {
+	if first, lately := u.first(sh, c); first != nil {
+		if differs(first.body, c.Body, first.original, c.Original, lately) {
 			return refused(command.CodeConflict)
 		}
 		return command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
@@ -336,7 +336,7 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 	v := u.view(c.To)
 	e := &modelEntry{
 		own: true, time: sh.now, session: c.Session, ttl: c.TTL, id: c.ID, cid: c.CID,
-		mentions: slices.Clone(c.Mentions), body: slices.Clone(c.Body),
+		mentions: slices.Clone(c.Mentions), body: slices.Clone(c.Body), original: c.Original,
 	}
 	u.append(v, e)
 	u.seen(c.Session, sh.now)
@@ -383,24 +383,39 @@ func (u *modelUser) mayKeep(sh *modelShard) command.Code {
 }
 
 // first finds the message that c repeats.
-func (u *modelUser) first(sh *modelShard, c *command.Send) *modelEntry {
+func (u *modelUser) first(sh *modelShard, c *command.Send) (e *modelEntry, lately bool) {
 	v := u.views[c.To]
 	if v == nil {
-		return nil
+		return nil, false
 	}
 	for _, s := range slices.Backward(u.sent) {
 		if s.to == c.To && s.cid == c.CID && s.at+sh.limits.DedupWindow.Milliseconds() > sh.now {
-			return v.at(s.seq)
+			return v.at(s.seq), true
 		}
 	}
 	if c.Retry {
 		for _, e := range slices.Backward(v.entries) {
 			if e.cid == c.CID && e.known(sh) {
-				return e
+				return e, false
 			}
 		}
 	}
-	return nil
+	return nil, false
+}
+
+// differs reports whether a message is no repeat of the first with its cid. Of one that
+// was replaced the clients' bodies are compared lately, and later none.
+func differs(first, body []byte, firstOriginal, original uint64, lately bool) bool {
+	if !lately {
+		return original == 0 && string(first) != string(body)
+	}
+	if firstOriginal == 0 {
+		firstOriginal = command.HashBody(first)
+	}
+	if original == 0 {
+		original = command.HashBody(body)
+	}
+	return firstOriginal != original
 }
 
 func (m *model) deliver(sh *modelShard, c *command.Deliver) command.Result {

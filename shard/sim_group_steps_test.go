@@ -117,6 +117,9 @@ func (w *world) talkOnce() {
 	if w.chance(5) {
 		cmd.Mentions = []string{string(w.anyUser()), "everybody"}[:1+w.rng.IntN(2)]
 	}
+	if w.chance(8) {
+		cmd.Original = command.HashBody(w.body())
+	}
 	if w.chance(1) {
 		switch w.rng.IntN(3) {
 		case 0:
@@ -149,6 +152,9 @@ func (w *world) repeatTalk() {
 	cmd := *pick(w, recent)
 	cmd.ID = w.id()
 	cmd.Retry = again || w.chance(50)
+	if cmd.Original != 0 && w.chance(50) {
+		cmd.Body = w.body()
+	}
 	switch {
 	case again:
 		slot := command.SlotOf(string(cmd.Group.Key()))

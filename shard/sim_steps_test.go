@@ -211,6 +211,9 @@ func (w *world) sendMessage() {
 	if w.chance(5) {
 		cmd.Mentions = []string{string(to), "everybody"}[:1+w.rng.IntN(2)]
 	}
+	if w.chance(8) {
+		cmd.Original = command.HashBody(w.body())
+	}
 	w.submit(cmd)
 	if w.chance(5) {
 		w.submit(cmd) // a client that is in doubt at once
@@ -230,8 +233,11 @@ func (w *world) repeatMessage() {
 	cmd.ID = w.id()
 	cmd.Session = w.anySession(cmd.User)
 	cmd.Retry = w.chance(50)
-	if w.chance(20) {
-		cmd.Body = w.body()
+	if w.chance(20) || cmd.Original != 0 && w.chance(50) {
+		cmd.Body = w.body() // which is a repeat nevertheless if that is what replaces the client's
+	}
+	if w.chance(5) {
+		cmd.Original = command.HashBody(w.body())
 	}
 	if w.chance(5) {
 		cmd.To = w.anyUser()

@@ -52,7 +52,7 @@ func (h *Hooks) decide(q *Question) *Decision {
 	ctx, cancel := context.WithDeadline(context.Background(), q.Due.Add(h.receiver.AskTimeout()))
 	defer cancel()
 	key := messageKey{string(q.User), q.Args.Conv.String(), q.Args.CID}
-	body := xxhash.Sum64(q.Args.Body)
+	body := command.HashBody(q.Args.Body)
 	for {
 		d, mine := h.decisions.claim(key, body, time.Now())
 		if mine {

@@ -52,6 +52,15 @@ type Decision struct {
 	stored bool // a send may have stored the message, or reached somebody
 }
 
+// Original returns the hash of the body that Body replaces, as command.Send has it: 0 if
+// the message is sent as it is. d may be nil.
+func (d *Decision) Original() uint64 {
+	if d == nil || d.Body == nil {
+		return 0
+	}
+	return d.body
+}
+
 // decisions keep every Decision for the dedupe window, so that a repeat gets the same
 // answer and is sent with the same body.
 type decisions struct {

@@ -14,6 +14,7 @@ type SendGroup struct {
 	TTL      uint32 // seconds, 0 = none
 	Retry    bool   // as Send.Retry
 	Mentions []string
+	Original uint64 // as Send.Original
 }
 
 func (*SendGroup) onGroup()      {}
@@ -30,6 +31,7 @@ func (c *SendGroup) fields(x *codec.Coder) {
 	codec.Text(x, &c.CID, MaxName)
 	codec.Uint(x, &c.TTL)
 	codec.Bool(x, &c.Retry)
+	codec.Uint(x, &c.Original)
 	mentions(x, &c.Mentions)
 	codec.Bytes(x, &c.Body, MaxBody)
 }

@@ -1,6 +1,9 @@
 package command
 
-import "github.com/belfry-im/belfry/shard/codec"
+import (
+	"github.com/belfry-im/belfry/shard/codec"
+	"github.com/cespare/xxhash/v2"
+)
 
 // Send stores a one-to-one message in the sender's view and in the receiver's: at once
 // if the receiver is in the same shard, otherwise by letter.
@@ -14,7 +17,14 @@ type Send struct {
 	TTL      uint32 // seconds, 0 = none
 	Retry    bool   // search all of history for CID, not only the dedup window
 	Mentions []string
+	// Original is the hash (HashBody) of the body that the client sent, if a webhook has
+	// replaced it by Body; 0 = none has. A repeat has the same one, whatever replaces its
+	// body.
+	Original uint64
 }
+
+// HashBody returns the hash of a message's body for Original.
+func HashBody(body []byte) uint64 { return xxhash.Sum64(body) }
 
 func (*Send) kind() Kind     { return 3 }
 func (c *Send) Key() string  { return string(c.User) }
@@ -28,6 +38,7 @@ func (c *Send) fields(x *codec.Coder) {
 	codec.Text(x, &c.CID, MaxName)
 	codec.Uint(x, &c.TTL)
 	codec.Bool(x, &c.Retry)
+	codec.Uint(x, &c.Original)
 	mentions(x, &c.Mentions)
 	codec.Bytes(x, &c.Body, MaxBody)
 }
