@@ -4,7 +4,8 @@
 //
 // An API is mounted on the listener for operations. It serves /openapi.json, a
 // page to browse it at /docs, and the operations. A caller's token needs the
-// operation's scope: read for GET, write for the rest.
+// operation's scope: cluster for those about a cluster, else read for GET and write for the
+// rest.
 //
 // Requests and answers are JSON; a call that fails is answered with an Error. The
 // body of a request is read whole before its handler runs, and its size is
@@ -35,6 +36,7 @@ import (
 type Config struct {
 	Backend Backend
 	Tokens  *Tokens // nil refuses everybody
+	Cluster Cluster // nil: there are no calls about one
 
 	// KnownUsersOnly refuses sends to accounts that never logged in.
 	KnownUsersOnly bool
@@ -109,6 +111,7 @@ func New(c Config) (*API, error) {
 	a.storeOperations()
 	a.importOperation()
 	a.tencentOperation()
+	a.clusterOperations()
 
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
@@ -186,8 +189,11 @@ func (a *API) operation(method, path, id, tag, summary, description string) huma
 	}
 }
 
-// scopeOf returns the scope that a token needs for calls with an HTTP method.
-func scopeOf(method string) Scope {
+// scopeOf returns the scope that a token needs for calls of a path with an HTTP method.
+func scopeOf(method, path string) Scope {
+	if path == clusterPath || strings.HasPrefix(path, clusterPath+"/") {
+		return ScopeCluster
+	}
 	if method == http.MethodGet {
 		return ScopeRead
 	}
@@ -333,7 +339,7 @@ func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	c := callOf(ctx.Context())
 	c.operation = op.OperationID
 	r, w := humago.Unwrap(ctx)
-	name, refused := a.tokens.authorize(bearer(r), scopeOf(op.Method))
+	name, refused := a.tokens.authorize(bearer(r), scopeOf(op.Method, op.Path))
 	c.token = name
 	if refused != nil {
 		if refused.status == http.StatusUnauthorized {

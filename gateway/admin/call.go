@@ -24,7 +24,7 @@ func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
 // audit logs a call that changes something or, if it failed, would have.
 func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
-	if c.operation == "" || scopeOf(r.Method) == ScopeRead || r.Method == http.MethodHead {
+	if c.operation == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return
 	}
 	status := w.status

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/errcode"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/validation"
 )
@@ -67,6 +68,9 @@ func notFound(message string) *Error   { return newError(protocol.CodeNotFound, 
 func (a *API) errorOf(err error) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
+	}
+	if refused, ok := errors.AsType[*store.ClusterError](err); ok {
+		return newError(protocol.CodeConflict, refused.Error())
 	}
 	r := errcode.Of(err, "")
 	if r.Code == protocol.CodeInternal {

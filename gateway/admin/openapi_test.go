@@ -64,6 +64,17 @@ var examples = map[string][]example{
 		{path: "/v1/users/s-bob", body: obj{"suspended": true, "historyTtl": 864000, "tokensFrom": 1795400000000}, status: 204},
 		{path: "/v1/users/s-bob", body: obj{"suspended": false}, status: 204},
 	},
+	"getCluster":       {{check: has(`"verdict":"healthy`, `"leader":"a"`)}},
+	"safeToStop":       {{path: "/v1/cluster/safe-to-stop?nodes=b", check: has(`"safe":false`)}},
+	"getClusterConfig": {{check: has(`"version":`)}},
+	"setClusterConfig": {{body: obj{"recents": 50}, status: 204}},
+	"admitNode":        {{path: "/v1/cluster/admit", body: obj{"node": "b"}, status: 204}},
+	"maintainNode":     {{body: obj{"node": "b", "on": true}, status: 204}},
+	"removeNode":       {{body: obj{"node": "b"}, status: 204}},
+	"replaceNode":      {{body: obj{"old": "b", "new": "id-c"}, status: 204}},
+	"transferLeader":   {{body: obj{"shard": 0, "node": "b"}, status: 204}},
+	"rebuildReplica":   {{body: obj{"shard": 0, "node": "b"}, status: 204}},
+
 	"eraseUser": {{prepare: send("e-alice", "u:e-bob", 1), path: "/v1/users/e-bob", status: 204}},
 	"exportUser": {{
 		prepare: send("x-alice", "u:x-bob", 2), path: "/v1/users/x-bob/export",
@@ -282,7 +293,7 @@ func TestOperations(t *testing.T) {
 				if text, ok := body.(string); ok {
 					body = strings.ReplaceAll(text, "%d", fmt.Sprint(s.store.Now()-60_000))
 				}
-				token := map[bool]string{true: readToken, false: writeToken}[op.method == "GET"]
+				token := map[Scope]string{ScopeRead: readToken, ScopeWrite: writeToken, ScopeCluster: otherToken}[scopeOf(op.method, op.path)]
 				r := s.request(op.method, cmp.Or(e.path, op.path), token, body)
 				if e.content != "" {
 					r.Header.Set("Content-Type", e.content)

@@ -281,7 +281,7 @@ func TestAccess(t *testing.T) {
 			continue // in a form of its own
 		}
 		path := strings.NewReplacer("{user}", "bob", "{group}", "team", "{conv}", "u:alice", "{seq}", "1").Replace(op.path)
-		fits := map[bool]string{true: readToken, false: writeToken}[op.method == "GET"]
+		fits := map[Scope]string{ScopeRead: readToken, ScopeWrite: writeToken, ScopeCluster: otherToken}[scopeOf(op.method, op.path)]
 		for _, token := range []string{"", "wrong", readToken, writeToken, otherToken} {
 			if token == fits {
 				continue
