@@ -73,6 +73,7 @@ type cluster struct {
 	m       *placement.Map
 	streams map[placement.NodeID]*peer.Stream
 	closed  bool
+	refused map[uint32]string // why replicas of this node are not open, by shard
 	// own is this node's pressure, and pressures that of the others which are connected.
 	own       pressure
 	pressures map[placement.NodeID]pressure

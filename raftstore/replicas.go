@@ -64,8 +64,9 @@ func (s *Store) reconcile(m *placement.Map) error {
 		if sh.here() != nil {
 			continue
 		}
-		if err := prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, s.cfg.Node); err != nil {
-			errs = append(errs, fmt.Errorf("shard %d: %w", of.ID, err))
+		err := s.cluster.refuse(of.ID, prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, s.cfg.Node))
+		if err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		if !r.Made {

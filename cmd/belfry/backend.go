@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 
+	"github.com/belfry-im/belfry/gateway/admin"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/node"
 )
@@ -11,6 +12,7 @@ import (
 type backend struct {
 	io.Closer
 	store   *raftstore.Store
+	cluster admin.Cluster   // nil if the node stands alone
 	ready   func() error    // why it does not serve yet
 	failed  <-chan struct{} // closed when it cannot go on
 	failure func() error    // why
@@ -29,5 +31,5 @@ func openBackend(config raftstore.Config, cluster *node.Config) (*backend, error
 	if err != nil {
 		return nil, err
 	}
-	return &backend{Closer: n, store: n.Store(), ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
+	return &backend{Closer: n, store: n.Store(), cluster: n, ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
 }

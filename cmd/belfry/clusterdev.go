@@ -227,5 +227,5 @@ Kill another one, and look how the chat goes on:
   kill -9 %d
 `, last.process.Process.Pid)
 	}
-	fmt.Fprintf(out, "\nCtrl-C ends all.\n")
+	fmt.Fprintf(out, "\nAsk any of them how the cluster does:\n  %s cluster status --admin http://%s\n\nCtrl-C ends all.\n", program, second.admin)
 }

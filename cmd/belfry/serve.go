@@ -173,7 +173,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	store := backend.store
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	defer closeHooks() // before the store: it notes what was delivered
-	administration, err := admin.New(o.adminConfig(store, adminTokens, log))
+	administration, err := admin.New(o.adminConfig(backend, adminTokens, log))
 	if err != nil {
 		return err
 	}

@@ -110,9 +110,10 @@ func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks
 	}
 }
 
-func (o *serveOptions) adminConfig(store *raftstore.Store, tokens *admin.Tokens, log *slog.Logger) admin.Config {
+func (o *serveOptions) adminConfig(backend *backend, tokens *admin.Tokens, log *slog.Logger) admin.Config {
 	return admin.Config{
-		Backend:        store,
+		Backend:        backend.store,
+		Cluster:        backend.cluster,
 		Tokens:         tokens,
 		KnownUsersOnly: !o.openUsers,
 		MaxBody:        o.maxBody,

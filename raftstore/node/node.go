@@ -46,6 +46,7 @@ const (
 
 // A Node is one node of a cluster.
 type Node struct {
+	name  string
 	log   *slog.Logger
 	data  *raftstore.DataDir
 	link  *link.Link
@@ -63,7 +64,7 @@ type Node struct {
 // a cluster, its store is not ready.
 func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	n = &Node{log: cfg.Log, notes: make(chan placement.Command, maxPending)}
+	n = &Node{name: cfg.Node, log: cfg.Log, notes: make(chan placement.Command, maxPending)}
 	if n.data, err = raftstore.OpenDataDir(cfg, true); err != nil {
 		return nil, err
 	}
@@ -89,6 +90,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 		return n, err
 	}
 	opened = append(opened, n.link)
+	n.register()
 	network := placement.OverLink(n.link)
 	over := raftstore.OverLink(n.link)
 
@@ -194,6 +196,9 @@ func (n *Node) tend(ctx context.Context) {
 			if err != nil {
 				said = err.Error()
 			}
+			for _, left := range n.Store().Left() {
+				n.later(&left)
+			}
 		}
 		next, cancel := context.WithTimeout(ctx, tendEvery)
 		n.group.Next(next, m.Version)
@@ -206,9 +211,14 @@ func (n *Node) tend(ctx context.Context) {
 
 // made is raftstore.Cluster.Made.
 func (n *Node) made(shard uint32, replica string) {
+	n.later(&placement.ReplicaMade{Shard: shard, ID: replica})
+}
+
+// later has a change proposed that is asked for again as long as the map does not show it.
+func (n *Node) later(c placement.Command) {
 	select {
-	case n.notes <- &placement.ReplicaMade{Shard: shard, ID: replica}:
-	default: // it is said again with the next map
+	case n.notes <- c:
+	default:
 	}
 }
 

@@ -184,8 +184,20 @@ func (g *Group) proposeOnce(ctx context.Context, leader NodeID, command []byte) 
 	return best
 }
 
-// proposed handles methodPropose.
-func (g *Group) proposed(_ context.Context, command json.RawMessage) (proposeAnswer, error) {
+type callerKey struct{}
+
+// withCaller notes for Group.handle which node calls.
+func withCaller(ctx context.Context, node NodeID) context.Context {
+	return context.WithValue(ctx, callerKey{}, node)
+}
+
+// proposed handles methodPropose. A node that is not admitted may join, which others
+// propose for it, and nothing else: it must not admit itself.
+func (g *Group) proposed(ctx context.Context, command json.RawMessage) (proposeAnswer, error) {
+	caller, _ := ctx.Value(callerKey{}).(NodeID)
+	if n := g.Map().Node(caller); n == nil || !n.Admitted {
+		return proposeAnswer{Refusal: refuse("node", "%q is not admitted, so it may change nothing", caller)}, nil
+	}
 	if _, err := DecodeCommand(command); err != nil {
 		return proposeAnswer{}, err
 	}

@@ -122,7 +122,7 @@ func (g *Group) round() ([]Join, error) {
 	var waits []string
 	for i, h := range answers {
 		if errs[i] != nil {
-			waits = append(waits, fmt.Sprintf("%s does not answer", others[i]))
+			waits = append(waits, fmt.Sprintf("%s does not answer (%v)", others[i], errs[i]))
 			continue
 		}
 		if h.ID == self.ID && h.Start != g.start {
@@ -289,7 +289,7 @@ func (g *Group) joinVia(address string) (reason string, done bool) {
 	switch {
 	case err != nil:
 		g.log.Debug("a node that was asked to join does not answer", "address", address, "err", err)
-		return address + " does not answer", false
+		return fmt.Sprintf("%s does not answer (%v)", address, err), false
 	case a.Duplicate != "":
 		g.end(fmt.Errorf("%w (it is at %s)", ErrDuplicate, a.Duplicate))
 		return "", false

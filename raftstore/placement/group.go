@@ -94,6 +94,8 @@ type Group struct {
 	view     []NodeID      // of the last round of founding, see found
 	member   *member       // what Raft runs here, nil if nothing
 	waiting  string        // why the node takes no part yet, "" if it does
+	follows  NodeID        // the leader that probed this node last, at followed
+	followed time.Time
 
 	memberMu sync.Mutex // held while Raft is started or stopped here
 }

@@ -175,7 +175,11 @@ func TestJoinAndAdmit(t *testing.T) {
 			}
 		}
 		for _, p := range []*process{b, c} {
-			if err := p.propose(&Admit{Node: p.cfg.Node.ID}); err != nil { // through a node that follows
+			admit := &Admit{Node: p.cfg.Node.ID}
+			if err := p.propose(admit); err == nil {
+				t.Errorf("%s admitted itself", p.cfg.Node.Name)
+			}
+			if err := a.propose(admit); err != nil {
 				t.Fatal(err)
 			}
 			p.wait()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +18,8 @@ import (
 // A probe is how the leader looks after the other nodes.
 type probe struct {
 	// Member: the node is a member of the Raft group, as the leader has it.
-	Member bool `json:"member"`
+	Member bool   `json:"member"`
+	Leader NodeID `json:"leader"`
 }
 
 // A probeAnswer shows that a node is reached, and whether it reaches the leader.
@@ -28,6 +30,9 @@ type probeAnswer struct {
 
 // probed answers methodProbe.
 func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
+	g.mu.Lock()
+	g.follows, g.followed = p.Leader, time.Now()
+	g.mu.Unlock()
 	m := g.running()
 	switch {
 	case m == nil && (p.Member || g.shouldVote()):
@@ -44,6 +49,10 @@ func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
 	_, leader := m.raft.LeaderWithID()
 	return probeAnswer{Applied: m.raft.AppliedIndex(), Leader: NodeID(leader)}, nil
 }
+
+// followedFor is for how many ticks a node without Raft believes that the leader which
+// looked after it last still leads.
+const followedFor = 5
 
 // stableTicks is how often in a row a new member has to be found well before it gets a
 // vote.
@@ -175,7 +184,7 @@ func (l *leadership) probe() {
 			ctx, cancel := context.WithTimeout(g.ctx, g.cfg.tick)
 			defer cancel()
 			_, member := members[n.ID]
-			a, err := call[probeAnswer](ctx, g, n.ID, "", methodProbe, probe{Member: member})
+			a, err := call[probeAnswer](ctx, g, n.ID, "", methodProbe, probe{Member: member, Leader: g.cfg.Node.ID})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil && a.Leader == g.cfg.Node.ID && a.Applied >= applied {
@@ -305,6 +314,45 @@ func NewUUID() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return formatUUID(b, 4)
+}
+
+// IsUUID reports whether text has the form of a UUID.
+func IsUUID(text string) bool {
+	if len(text) != 36 {
+		return false
+	}
+	for i, c := range []byte(text) {
+		switch dash := i == 8 || i == 13 || i == 18 || i == 23; {
+		case dash && c != '-', !dash && !strings.ContainsRune("0123456789abcdef", rune(c)):
+			return false
+		}
+	}
+	return true
+}
+
+// Leader returns the node that leads the group as far as this one knows, "" if none, and
+// who votes if this one leads.
+func (g *Group) Leader() (leader NodeID, voters []NodeID) {
+	m := g.running()
+	if m == nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if time.Since(g.followed) > followedFor*g.cfg.tick {
+			return "", nil
+		}
+		return g.follows, nil
+	}
+	_, id := m.raft.LeaderWithID()
+	if NodeID(id) != g.cfg.Node.ID {
+		return NodeID(id), nil
+	}
+	for node, votes := range (&leadership{g: g, m: m}).servers() {
+		if votes {
+			voters = append(voters, node)
+		}
+	}
+	slices.Sort(voters)
+	return NodeID(id), voters
 }
 
 // clusterOf returns the UUID of the cluster that these nodes found: all of them need it

@@ -77,7 +77,7 @@ func (e *endpoint) CallAddress(ctx context.Context, address, method string, requ
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return handle(ctx, method, request)
+	return handle(withCaller(ctx, e.id), method, request)
 }
 
 func (e *endpoint) Call(ctx context.Context, node NodeID, method string, request []byte) ([]byte, error) {

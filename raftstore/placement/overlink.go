@@ -45,6 +45,9 @@ func (n *overLink) handler(method string) grpc.MethodHandler {
 		if handle == nil {
 			return nil, errNotServing
 		}
+		if peer, ok := link.PeerOf(ctx); ok {
+			ctx = withCaller(ctx, NodeID(peer.ID))
+		}
 		answer, err := (*handle)(ctx, method, request)
 		if err != nil {
 			return nil, err

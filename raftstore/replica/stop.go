@@ -35,6 +35,9 @@ const stoppedRetryAfter = 10 * time.Second
 
 func (e *stopError) RetryAfter() time.Duration { return stoppedRetryAfter }
 
+// Stopped returns why the replica has stopped for good, nil if it has not.
+func (r *Replica) Stopped() error { return r.stoppedErr() }
+
 func (r *Replica) stoppedErr() error {
 	if e := r.stopped.Load(); e != nil {
 		return e

@@ -302,6 +302,28 @@ func (sh *ShardStatus) obstacles(stops func(name string) bool) []string {
 	return list
 }
 
+// WithoutReplica returns why the shard cannot do without a replica, "" if it can: the
+// others have to be a majority that is up and caught up.
+func (sh *ShardStatus) WithoutReplica(id string) string {
+	voters, left := 0, 0
+	for i := range sh.Replicas {
+		r := &sh.Replicas[i]
+		if r.votes() {
+			voters++
+			if r.ID != id && r.Up && r.CaughtUp && r.Problem == "" {
+				left++
+			}
+		}
+	}
+	switch {
+	case sh.Leader == "":
+		return fmt.Sprintf("shard %d has no leader", sh.ID)
+	case left < voters/2+1:
+		return fmt.Sprintf("shard %d would have %d of %d voters", sh.ID, left, voters)
+	}
+	return ""
+}
+
 // A ClusterError is a refusal of a change of the cluster: which field broke which rule.
 type ClusterError struct{ Field, Rule string }
 

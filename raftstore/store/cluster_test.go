@@ -121,3 +121,21 @@ func TestObstacles(t *testing.T) {
 		})
 	}
 }
+
+func TestWithoutReplica(t *testing.T) {
+	s := threeNodes()
+	if lacks := s.Shards[0].WithoutReplica("r0c"); lacks != "" {
+		t.Errorf("without a follower: %s", lacks)
+	}
+	lose(s, "b")
+	if lacks := s.Shards[0].WithoutReplica("r0c"); lacks != "shard 0 would have 1 of 3 voters" {
+		t.Errorf("without a second one: %q", lacks)
+	}
+	if lacks := s.Shards[0].WithoutReplica("r0b"); lacks != "" {
+		t.Errorf("without the lost one: %s", lacks)
+	}
+	s.Shards[0].Leader = ""
+	if lacks := s.Shards[0].WithoutReplica("r0b"); lacks != "shard 0 has no leader" {
+		t.Errorf("without leader: %q", lacks)
+	}
+}

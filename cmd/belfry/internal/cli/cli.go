@@ -22,6 +22,25 @@ func Usagef(format string, args ...any) error {
 	return UsageError{fmt.Errorf(format, args...)}
 }
 
+// An exitError ends a command with an exit code.
+type exitError struct {
+	error // nil: there is nothing to print
+	code  int
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
+func (e exitError) Error() string {
+	if e.error == nil {
+		return ""
+	}
+	return e.error.Error()
+}
+
+// Exit returns an error with which a command ends with that exit code. err is printed
+// unless it is nil.
+func Exit(code int, err error) error { return exitError{err, code} }
+
 // Run executes one command line of root and returns the exit code: 0 done, 1
 // failed, 2 called in a wrong way. Flags that args leave alone are set from
 // environ and the configuration file.
@@ -42,10 +61,17 @@ func Run(root *cobra.Command, args, environ []string, stdin io.Reader, stdout, s
 	if err == nil {
 		return 0
 	}
+	exit, own := errors.AsType[exitError](err)
+	if own && exit.error == nil {
+		return exit.code
+	}
 	fmt.Fprintf(stderr, "belfry: %v\n", err)
 	if _, ok := errors.AsType[UsageError](err); ok || !began {
 		fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
 		return 2
+	}
+	if own {
+		return exit.code
 	}
 	return 1
 }
