@@ -244,15 +244,29 @@ func TestInstallBeforeALongTail(t *testing.T) {
 			if err := l.log.GetLog(last, &at); err != nil {
 				t.Fatal(err)
 			}
+			// The others go on in another term.
+			old := g.leader()
+			g.stop[old]()
+			g.start(old)
+			theirs := g.replicas[g.leader()].instance.Load().logs
+			for {
+				var next raft.Log
+				if err := theirs.GetLog(last+1, &next); err != nil {
+					t.Fatal(err)
+				}
+				if next.Term != at.Term {
+					break
+				}
+				if err := l.log.StoreLog(&next); err != nil {
+					t.Fatal(err)
+				}
+				last++
+			}
 			l.next = last + 1
 			l.append(at.Term, 10*trailing)
 			if err := l.log.Close(); err != nil {
 				t.Fatal(err)
 			}
-			// The others go on in another term.
-			old := g.leader()
-			g.stop[old]()
-			g.start(old)
 			for n := 1; n < 1+4*trailing; n++ {
 				g.send(n)
 				if n == 2*trailing || n == 4*trailing {

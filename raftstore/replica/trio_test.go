@@ -134,6 +134,14 @@ func (g *trio) send(n int) {
 // states.
 func (g *trio) agree() {
 	g.t.Helper()
+	agreed := false
+	defer func() {
+		for i, r := range g.replicas {
+			if in := r.instance.Load(); !agreed && in != nil {
+				g.t.Logf("replica %d at %+v, leads: %t: %v", i, r.Stamp(), r.Leads(), in.raft.Stats())
+			}
+		}
+	}()
 	var l *Replica
 	eventually(g.t, "all replicas have applied the same", func() bool {
 		l = g.replicas[g.leader()]
@@ -145,6 +153,7 @@ func (g *trio) agree() {
 		}
 		return true
 	})
+	agreed = true
 	want := checksum(l)
 	for i, r := range g.replicas {
 		if got := checksum(r); got != want {
