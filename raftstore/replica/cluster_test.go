@@ -30,7 +30,8 @@ type testNet struct {
 	delay time.Duration                   // most that a message takes
 	// appendFault may answer in place of a follower that gets entries; nil: none does.
 	appendFault    func(from, to string, resp *raft.AppendEntriesResponse) (answered bool, err error)
-	loseTimeoutNow bool // it seems to arrive
+	loseTimeoutNow bool           // it seems to arrive
+	appends        map[string]int // AppendEntries sent, by sender; nil: not counted
 }
 
 func newTestNet(seed uint64) *testNet {
@@ -136,6 +137,11 @@ func (t *testTransport) call(to raft.ServerAddress, f func() error) error {
 }
 
 func (t *testTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	t.net.mu.Lock()
+	if t.net.appends != nil {
+		t.net.appends[t.id]++
+	}
+	t.net.mu.Unlock()
 	return t.call(to, func() error {
 		t.net.mu.Lock()
 		fault := t.net.appendFault

@@ -157,3 +157,29 @@ func TestAbsentMember(t *testing.T) {
 		c.converged()
 	})
 }
+
+// A replica that is removed is told, and closes. It does not wait for Raft, which stops
+// replicating to it at any moment.
+func TestRemovedReplicasClose(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		stay := []Member{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+		for n := range 6 {
+			id := fmt.Sprint("d", n)
+			removed := make(chan struct{})
+			c.base.OnRemoved = func() { close(removed) }
+			c.add(id, nil)
+			c.setDesired(append(slices.Clone(stay), Member{ID: id})...)
+			eventually(t, "it has a vote", func() bool { return strings.Contains(voters(c.replica(c.leader())), id) })
+			c.setDesired(stay...)
+			select {
+			case <-removed:
+			case <-time.After(time.Minute):
+				t.Fatalf("%s was not told that it is removed", id)
+			}
+			c.shut(id)
+			delete(c.nodes, id)
+		}
+		c.converged()
+	})
+}

@@ -152,6 +152,35 @@ func TestFailedInstanceIsCutOff(t *testing.T) {
 	})
 }
 
+// A leader that has stepped down sends no heartbeats, also while its replication to a
+// follower waits to send entries again.
+func TestNoHeartbeatsAfterLeadership(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		lead := c.leader()
+		c.converged()
+		in := c.replica(lead).instance.Load()
+		c.net.isolate(lead, c.ids(), false, true) // it is heard, and hears nothing
+		unknown := make(chan error, 1)
+		go func() { unknown <- propose(c.replica(lead), message(1)) }()
+		eventually(t, "it steps down", func() bool { return in.raft.State() != raft.Leader })
+		<-unknown
+		time.Sleep(resendMost)
+		c.net.set(func(n *testNet) { n.appends = make(map[string]int) })
+		time.Sleep(time.Minute)
+		c.net.set(func(n *testNet) {
+			if n.appends[lead] > 0 {
+				t.Errorf("%d requests of a leader that has stepped down", n.appends[lead])
+			}
+			if len(n.appends) == 0 {
+				t.Error("the next leader sends nothing")
+			}
+		})
+		c.net.heal()
+		c.converged()
+	})
+}
+
 // An entry that comes into the log in another term than that of its leadership does
 // nothing, on any replica, and its sender knows.
 func TestEntryOfAnotherTerm(t *testing.T) {
