@@ -217,6 +217,9 @@ func (t *torture) last(ctx context.Context) error {
 	if err := t.cluster.Start(ctx); err != nil {
 		return err
 	}
+	if err := t.healthy(ctx); err != nil {
+		return err
+	}
 	var all sync.WaitGroup
 	limit := make(chan struct{}, 32)
 	for _, c := range t.clients {
