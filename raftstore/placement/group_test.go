@@ -31,7 +31,7 @@ func (w *world) sameCluster(all []*process) {
 // partitions between, and expects one cluster of all three.
 func TestFoundInAnyOrder(t *testing.T) {
 	orders := [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
-	for seed := range uint64(24) {
+	for seed := range uint64(12) {
 		order := orders[seed%6]
 		t.Run(fmt.Sprintf("%v seed %d", order, seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

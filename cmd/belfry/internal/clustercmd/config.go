@@ -158,5 +158,5 @@ func setConfig(cmd *cobra.Command, args []string, c *client) error {
 	if _, err := c.call(cmd.Context(), http.MethodPatch, "/config", change, nil); err != nil {
 		return err
 	}
-	return done(cmd.OutOrStdout(), "changed; all nodes go by it within a second")
+	return done(cmd.OutOrStdout(), "changed; the shards take it up soon")
 }
