@@ -99,13 +99,13 @@ func (t *turn) take() error {
 	return nil
 }
 
-// Leave gives the turn to others.
-func (t *turn) Leave() error {
+// Leave gives the turn to others, for as long as the read takes.
+func (t *turn) Leave() (atMost time.Duration, err error) {
 	if t.taken {
 		t.session.gateway.turns.Release(string(t.session.user))
 		t.taken = false
 	}
-	return nil
+	return 0, nil
 }
 
 // Return takes a turn again. If none becomes free in time the request goes on without:

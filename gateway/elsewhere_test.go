@@ -68,15 +68,15 @@ func TestTurnsAreLeftForReadsElsewhere(t *testing.T) {
 func TestPumpersThatAskAreBounded(t *testing.T) {
 	var p pumpers
 	for range maxAsking {
-		if err := p.Leave(); err != nil {
+		if _, err := p.Leave(); err != nil {
 			t.Fatalf("Leave() = %v, want nil", err)
 		}
 	}
-	if err := p.Leave(); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := p.Leave(); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Leave() = %v, want ErrUnavailable", err)
 	}
 	p.Return()
-	if err := p.Leave(); err != nil {
+	if _, err := p.Leave(); err != nil {
 		t.Errorf("Leave() = %v, want nil", err)
 	}
 }

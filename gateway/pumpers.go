@@ -20,6 +20,8 @@ const (
 	// maxAsking is how many pumpers may wait for other nodes at a time: each holds the
 	// buffers of its read. Further ones do not ask, and their sessions try again later.
 	maxAsking = 256
+	// maxAskTime is how long a pumper waits for another node, or for a leader.
+	maxAskTime = 100 * time.Millisecond
 	// bulkEvery is how often a session with much to push goes first: once in so many
 	// pumps. Otherwise such sessions wait for those with little.
 	bulkEvery = 8
@@ -162,17 +164,18 @@ func (p *pumpers) Block() {
 	p.spawn(min(1, p.waiting()))
 }
 
-// Leave is Block for a pumper that is going to wait for another node's answer.
-func (p *pumpers) Leave() error {
+// Leave is Block for a pumper that is going to wait for another node's answer. It must not
+// wait for long: the session's replies wait with it.
+func (p *pumpers) Leave() (atMost time.Duration, err error) {
 	p.mu.Lock()
 	if p.asking == maxAsking {
 		p.mu.Unlock()
-		return store.Unavailable(minRetry, "too many reads wait for other nodes")
+		return 0, store.Unavailable(minRetry, "too many reads wait for other nodes")
 	}
 	p.asking++
 	p.working--
 	p.spawn(min(1, p.waiting()))
-	return nil
+	return maxAskTime, nil
 }
 
 // Return is Unblock after Leave.

@@ -259,7 +259,7 @@ func (r *remoteReader) ask(read func() error) error {
 	if elsewhere == nil {
 		return read()
 	}
-	if err := r.place.Leave(); err != nil {
+	if _, err := r.place.Leave(); err != nil {
 		return err
 	}
 	defer r.place.Return()

@@ -23,7 +23,12 @@ const (
 // one lock (peer.Read), or each under its own (peer.ReadApart). It waits for a leader
 // while there is none, and asks the next one if what it asked ends.
 func (sh *shardRef) ask(kind peer.Kind, queries []query.Query) error {
-	deadline := time.NewTimer(readPatience)
+	return sh.askWithin(readPatience, kind, queries)
+}
+
+// askWithin is ask, and gives up after a time.
+func (sh *shardRef) askWithin(patience time.Duration, kind peer.Kind, queries []query.Query) error {
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	var body []byte
 	for {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -33,11 +34,15 @@ func (r *storeReader) read(q query.Query) error {
 			return err
 		}
 	}
-	if err := r.place.Leave(); err != nil {
+	atMost, err := r.place.Leave()
+	if err != nil {
 		return err
 	}
 	defer r.place.Return()
-	return r.store.read(q)
+	if atMost == 0 || r.store.cluster == nil {
+		return r.store.read(q)
+	}
+	return readError(sh.askWithin(atMost, peer.Read, []query.Query{q}))
 }
 
 // readCommitted is Store.readCommitted.
@@ -60,7 +65,7 @@ func (r *storeReader) leave(asked iter.Seq[*shardRef]) (back func(), err error) 
 	}
 	for sh := range asked {
 		if sh.leading() == nil {
-			if err := r.place.Leave(); err != nil {
+			if _, err := r.place.Leave(); err != nil { // these reads have a ctx
 				return stay, err
 			}
 			return r.place.Return, nil

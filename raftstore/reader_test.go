@@ -3,6 +3,7 @@ package raftstore
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/query"
@@ -14,12 +15,12 @@ type seat struct {
 	full           bool
 }
 
-func (s *seat) Leave() error {
+func (s *seat) Leave() (time.Duration, error) {
 	if s.full {
-		return store.Unavailable(store.DefaultRetryAfter, "full")
+		return 0, store.Unavailable(store.DefaultRetryAfter, "full")
 	}
 	s.left++
-	return nil
+	return 0, nil
 }
 
 func (s *seat) Return() { s.returned++ }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -10,9 +11,11 @@ import (
 // A Place is one of a few at which callers work. A read that has to ask another node
 // leaves its caller's place to others meanwhile.
 type Place interface {
-	// Leave gives up the place. It may refuse with an ErrUnavailable, when too many of
-	// its kind wait already: then the caller keeps the place and must not wait.
-	Leave() error
+	// Leave gives up the place, for at most a time if that is not zero: a read that takes
+	// longer fails with an ErrUnavailable. Leave may refuse with an ErrUnavailable, when
+	// too many of its kind wait already: then the caller keeps the place and must not
+	// wait.
+	Leave() (atMost time.Duration, err error)
 	// Return takes a place again after Leave. It may wait until one is free.
 	Return()
 }
