@@ -28,8 +28,8 @@ type testNode struct {
 	settle func() // ends changeLeaders
 }
 
-// A testCluster is several nodes of this process, over loopback. Each has a replica of
-// every shard.
+// A testCluster is several nodes of this process, over loopback. The first three have a
+// replica of every shard.
 type testCluster struct {
 	t     testing.TB
 	nodes []*testNode
@@ -53,7 +53,7 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 	}
 	for shard := range shards {
 		of := placement.Shard{ID: uint32(shard)}
-		for i := range nodes {
+		for i := range min(nodes, 3) {
 			id := fmt.Sprintf("r%d-%d", shard, i)
 			of.Replicas = append(of.Replicas, placement.Replica{ID: id, Node: c.m.Nodes[i].ID})
 			of.Founders = append(of.Founders, id)
@@ -263,6 +263,39 @@ func TestClusterServesAtEachNode(t *testing.T) {
 	total, _, err := here.Stats(t.Context())
 	if err != nil || total.Users != 2 || total.Messages != 2*n {
 		t.Errorf("Stats = %+v, %v, want 2 users and %d messages", total, err, 2*n)
+	}
+}
+
+// A node without replicas takes clients like any other.
+func TestClusterServesWithoutReplicas(t *testing.T) {
+	c := newTestCluster(t, 4, 2, nil)
+	s := c.store(3)
+	alice, bob := userIn(s, 0, 0), userIn(s, 1, 0)
+	e := &ear{}
+	sync := login(t, s, alice, "phone", e)
+	const n = 20
+	for i := range n {
+		send(t, s, message(bob, alice, i))
+	}
+	wantCIDs(t, s, bob, alice, n)
+	eventually(t, "alice reads all", func() bool { return len(cids(t, s, alice, bob)) == n })
+	eventually(t, "her session is woken", func() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.wakes > 0 })
+	createGroup(t, s, "team", command.GroupPrivate, alice, bob)
+	if groups, err := s.GroupsOf(t.Context(), bob); err != nil || len(groups) != 1 {
+		t.Errorf("GroupsOf(bob) = %v, %v, want the group", groups, err)
+	}
+	if _, err := s.Presence(bob, []command.UserID{alice}); err != nil {
+		t.Errorf("Presence: %v", err)
+	}
+	if err := s.Kick(t.Context(), alice, sync.Session); err != nil {
+		t.Errorf("Kick: %v", err)
+	}
+	eventually(t, "her session is kicked", func() bool { return len(e.kicked()) == 1 })
+	if err := s.EraseUser(t.Context(), bob); err != nil {
+		t.Errorf("EraseUser: %v", err)
+	}
+	if _, known, err := s.User(t.Context(), alice); err != nil || !known {
+		t.Errorf("User(alice): known %v, %v", known, err)
 	}
 }
 

@@ -51,12 +51,12 @@ func TestDivergedReplicaStops(t *testing.T) {
 	forged := []replica.Checksum{own[len(own)-1]}
 	forged[0].Sum ^= 1
 	tell := func(node int) {
-		status := (&pressure{}).append([]byte{statusVersion})
+		status := (&pressure{}).append([]byte{statusVersion, 0})
 		s.PeerStatus(c.nodes[node].id, shardChecksums{0: forged}.append(append(status, 0)))
 	}
 	tell(1)
 	s.tellChecksums()
-	if err := local.Ready(); err == nil || strings.Contains(err.Error(), "stopped") {
+	if err := local.Ready(); err != nil && strings.Contains(err.Error(), "stopped") {
 		t.Fatalf("one node alone says something else: %v", err)
 	}
 	tell(2)

@@ -33,7 +33,7 @@ func TestLeadersKnownBeforeTheirShards(t *testing.T) {
 	defer s.Close()
 
 	var none pressure
-	status := none.append([]byte{statusVersion})
+	status := none.append([]byte{statusVersion, 0})
 	for _, n := range []uint64{2, 0, 7 << termShift, 1, 8 << termShift, 0} { // two shards: each id and number; no checksums
 		status = codec.AppendUint(status, n)
 	}

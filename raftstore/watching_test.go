@@ -206,8 +206,9 @@ func TestClusterWatchesOutliveTheLeader(t *testing.T) {
 	phone, bobs := &ear{}, &ear{}
 	session := login(t, here, alice, "phone", phone).Session
 	login(t, there, bob, "phone", bobs)
-	login(t, c.store(dead), carol, "phone", &ear{}) // she goes with her node
+	hers := login(t, c.store(dead), carol, "phone", &ear{}).Session // she goes with her node
 	c.watched(alice, session)
+	c.watched(carol, hers)
 	eventually(t, "bob watches", func() bool {
 		seen, err := there.SubscribePresence(bob, []command.UserID{alice, carol}, bobs)
 		return err == nil && seen[alice].Online && seen[carol].Online
