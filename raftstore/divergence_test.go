@@ -46,6 +46,11 @@ func TestDivergedReplicaStops(t *testing.T) {
 
 	c.kill(1)
 	c.kill(2)
+	eventually(t, "what the others told is forgotten", func() bool {
+		s.cluster.mu.Lock()
+		defer s.cluster.mu.Unlock()
+		return len(s.cluster.checksums) == 0
+	})
 	local := s.shards()[0].here().local
 	own := local.Checksums()
 	forged := []replica.Checksum{own[len(own)-1]}
