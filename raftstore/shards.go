@@ -88,11 +88,22 @@ type localShard struct {
 // newLocalShard returns the replica r of a shard, with what the map says of that shard.
 func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *localShard {
 	s, id := ref.store, ref.id
-	cfg := &s.cfg
 	sh := &localShard{shardRef: ref, replicaID: r.ID}
+	if s.cluster != nil {
+		sh.replication = s.cluster.Link.Replicate(id, r.ID, s.locate(id))
+	}
+	sh.local = replica.New(sh.config(of))
+	sh.replica = sh.local
+	return sh
+}
+
+// config returns how the replica is to run.
+func (sh *localShard) config(of *placement.Shard) replica.Config {
+	s, id := sh.store, sh.id
+	cfg := &s.cfg
 	c := replica.Config{
 		Shard: id, Slots: s.owners.Load().slots(id),
-		Dir: s.replicaDir(id, r.ID), ID: r.ID, RaftLog: cfg.RaftLog,
+		Dir: s.replicaDir(id, sh.replicaID), ID: sh.replicaID, RaftLog: cfg.RaftLog,
 		Configuration: func() command.Configure { return s.owners.Load().conf },
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, ChecksumEvery: cfg.ChecksumEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
@@ -101,19 +112,17 @@ func newLocalShard(ref *shardRef, of *placement.Shard, r *placement.Replica) *lo
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
 	}
 	if s.cluster != nil {
-		sh.replication = s.cluster.Link.Replicate(id, r.ID, s.locate(id))
 		c.Transport = sh.replication.Transport
+		c.ElectionTimeout = cfg.ElectionTimeout
 		c.Desired = func() []replica.Member { return s.members(id) }
 		c.OnSlowDisk = s.slowDisk
-		if slices.Contains(of.Founders, r.ID) {
+		if slices.Contains(of.Founders, sh.replicaID) {
 			for _, id := range of.Founders {
 				c.Bootstrap = append(c.Bootstrap, replica.Member{ID: id})
 			}
 		}
 	}
-	sh.local = replica.New(c)
-	sh.replica = sh.local
-	return sh
+	return c
 }
 
 // notify is replica.Config.Notify. Where this node does not lead, the leader tells those

@@ -103,6 +103,11 @@ type Config struct {
 	// default 16 MiB for some 400,000 messages. Past that the oldest are dropped.
 	HookBytes int
 
+	// ElectionTimeout is how long a replica waits to hear of its leader before it stands for
+	// election, and a leader for the others before it gives up; default 300 ms. It should be
+	// alike on all nodes, and many times the round trip between them. One node alone
+	// ignores it.
+	ElectionTimeout time.Duration
 	// Cluster makes this node one of several; nil: it is alone. With a cluster, Shards,
 	// Limits and HookBytes are those of the map.
 	Cluster *Cluster
@@ -197,6 +202,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := setDefault("HookBytes", &c.HookBytes, 16<<20); err != nil {
 		return c, err
+	}
+	if c.ElectionTimeout < 0 || c.ElectionTimeout > 0 && c.ElectionTimeout < 10*time.Millisecond {
+		return c, fmt.Errorf("raftstore: ElectionTimeout: %v, want 0 or at least 10ms", c.ElectionTimeout)
 	}
 	if c.HookBytes > math.MaxInt32 {
 		return c, fmt.Errorf("raftstore: HookBytes: %d is above 2 GiB", c.HookBytes)

@@ -34,11 +34,21 @@ type Config struct {
 	WAN       bool // nodes are far from each other: time-outs are longer
 }
 
+// electionTimeout returns raftstore.Config.ElectionTimeout, 0 for its default.
+func (c *Config) electionTimeout() time.Duration {
+	if c.WAN {
+		return wanElection
+	}
+	return 0
+}
+
 const (
 	// tendEvery is how often a node looks whether its part is as the map has it.
 	tendEvery = time.Second
 	// proposeTimeout bounds one attempt to note something in the map.
 	proposeTimeout = 5 * time.Second
+	// wanElection is the time-out of elections of shards when nodes are far from each other.
+	wanElection = time.Second
 	// maxPending bounds the notes that wait for placement. The store repeats those that
 	// are dropped with the next map.
 	maxPending = 4 * placement.MaxShards
@@ -95,6 +105,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	over := raftstore.OverLink(n.link)
 
 	cfg.Data = n.data
+	cfg.ElectionTimeout = cmp.Or(cfg.ElectionTimeout, c.electionTimeout())
 	cfg.Cluster = &raftstore.Cluster{Node: n.data.Node(), Map: blank(), Link: over, Made: n.made}
 	s, err := raftstore.Open(cfg)
 	if err != nil {
