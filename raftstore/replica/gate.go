@@ -93,6 +93,7 @@ func (in *instance) gate(shut bool) {
 		return
 	}
 	r := in.replica
+	r.leadership.Load().abandon()
 	r.metrics.gated.Inc()
 	r.log.Error("disk hangs: the shard is left to another leader")
 	if r.slowDisk.again(time.Now()) && r.cfg.OnSlowDisk != nil {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	walfs "github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/belfry-im/belfry/raftstore/store"
 )
 
 // The gate shuts when an append takes longer than the time-out and what appends usually
@@ -132,9 +135,11 @@ func TestLeaderDiskHangs(t *testing.T) {
 			if took := time.Since(start); took > 2*time.Second {
 				t.Errorf("%v until the next leader applied", took)
 			}
+			if err := <-unknown; !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("what the slow disk has: %v, want an unknown outcome before the disk goes on", err)
+			}
 			time.Sleep(8 * time.Second)
 			disks[slow].letGo()
-			<-unknown
 			c.converged()
 			n += 3
 		}

@@ -15,6 +15,10 @@ import (
 // unless a failing disk blocks it.
 const enqueueTimeout = 2 * time.Second
 
+// enqueueTry bounds one attempt of a replica that others can take over from, before it
+// looks whether its leadership goes on.
+const enqueueTry = 100 * time.Millisecond
+
 // A Leader does what a shard's leader does beside applying commands, for one
 // leadership. Config.Lead makes it. Its methods but Run must not block.
 type Leader interface {
@@ -49,6 +53,9 @@ type leadership struct {
 	// that holds it up.
 	proposing chan struct{}
 
+	abandoned   chan struct{} // closed by abandon
+	abandonOnce sync.Once
+
 	end        context.CancelFunc
 	background sync.WaitGroup
 }
@@ -68,7 +75,7 @@ func (r *Replica) lead(in *instance) (*leadership, error) {
 	}
 	r.clock.raise(r.applied.Load())
 	ctx, end := context.WithCancel(context.Background())
-	l := &leadership{replica: r, term: term, stamp: termStamp(term), proposing: make(chan struct{}, 1), instance: in, end: end}
+	l := &leadership{replica: r, term: term, stamp: termStamp(term), proposing: make(chan struct{}, 1), abandoned: make(chan struct{}), instance: in, end: end}
 	var writing func() bool
 	if r.cfg.Transport != nil {
 		writing = in.logs.appending
@@ -147,8 +154,12 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	b.seal(max(r.clock.Now(), r.applied.Load()))
 	place := r.await(b)
 	future := l.apply(b.entry)
+	outcome := future.Error
+	if r.cfg.Transport != nil {
+		outcome = l.unlessAbandoned(future)
+	}
 	return func() error {
-		err := future.Error()
+		err := outcome()
 		if err != nil && place.CompareAndSwap(b, nil) {
 			return proposeError(err) // not applied, and now Apply cannot claim it any more
 		}
@@ -158,14 +169,53 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	}
 }
 
+// errAbandoned is the outcome of entries that a disk which hangs may still store.
+var errAbandoned = errors.New("the disk hangs")
+
+// unlessAbandoned returns a function that waits for the outcome of an entry, until the
+// leadership is abandoned.
+func (l *leadership) unlessAbandoned(future raft.Future) func() error {
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	return func() error {
+		select {
+		case err := <-done:
+			return err
+		case <-l.abandoned:
+			return errAbandoned
+		}
+	}
+}
+
+// abandon ends the leadership although Raft does not answer: what was proposed has an
+// unknown outcome, and the next leader is to be asked. A nil leadership may be abandoned.
+func (l *leadership) abandon() {
+	if l != nil {
+		l.abandonOnce.Do(func() { close(l.abandoned) })
+	}
+}
+
+func (l *leadership) isAbandoned() bool {
+	select {
+	case <-l.abandoned:
+		return true
+	default:
+		return false
+	}
+}
+
 // apply gives an entry to Raft. A disk that hangs may keep Raft from taking it. It is
 // not given up then, as long as this leadership lasts, or what comes later would
 // overtake it.
 func (l *leadership) apply(entry []byte) raft.ApplyFuture {
+	try := enqueueTimeout
+	if l.replica.cfg.Transport != nil {
+		try = enqueueTry
+	}
 	for {
 		start := time.Now()
-		future := l.instance.raft.ApplyLog(raft.Log{Data: entry, Extensions: l.stamp}, enqueueTimeout)
-		if time.Since(start) < enqueueTimeout || !errors.Is(future.Error(), raft.ErrEnqueueTimeout) || l.proposer.isClosed() {
+		future := l.instance.raft.ApplyLog(raft.Log{Data: entry, Extensions: l.stamp}, try)
+		if time.Since(start) < try || !errors.Is(future.Error(), raft.ErrEnqueueTimeout) || l.proposer.isClosed() || l.isAbandoned() {
 			return future
 		}
 	}

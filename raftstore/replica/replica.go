@@ -252,6 +252,10 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 			if l != nil || in.raft.State() != raft.Leader {
 				continue
 			}
+			if in.peers.gated.Load() {
+				retry.Reset(leadRetry)
+				continue
+			}
 			if l, err = r.lead(in); err != nil {
 				// Raft may still be busy with what the log holds.
 				r.log.Info("leadership not taken yet", "err", err)

@@ -101,7 +101,7 @@ func TestLoadGroup(t *testing.T) {
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var report loadtest.GroupReport
-			loadJSON(s, &report, append([]string{"group", "--members", "8", "--duration", "400ms", "--warmup", "100ms"}, args...)...)
+			loadJSON(s, &report, append([]string{"group", "--members", "8", "--duration", "3s", "--warmup", "100ms"}, args...)...)
 			if report.Sent == 0 || report.Delivered+report.Skipped != 7*report.Sent || report.Delivery.Count == 0 || report.Server == nil {
 				t.Errorf("report = %+v", report)
 			}
