@@ -114,6 +114,7 @@ func (s *Store) compareChecksums() {
 		s.cluster.mu.Unlock()
 		odd, err := replica.Diverged(sums)
 		slices.Sort(odd)
+		here.undecided.Store(err != nil)
 		if slices.Contains(odd, here.replicaID) {
 			here.local.Stop("its checksums", errors.New("the state differs from that of the other replicas"))
 		}

@@ -8,14 +8,15 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // A Report is what a node of a cluster knows of its own replicas, and of the others of
 // the shards that it leads.
 type Report struct {
 	Replicas []ReplicaReport `json:"replicas"`
-	// Problems are what is wrong with the node, in sentences without subject.
-	Problems []string `json:"problems,omitempty"`
+	store.NodeCondition
 }
 
 // A ReplicaReport is about one replica of this node.
@@ -24,7 +25,9 @@ type ReplicaReport struct {
 	ID    string `json:"id"`
 	Leads bool   `json:"leads,omitempty"`
 	// Problem says why the replica is not open, or has stopped; "" if it is well.
-	Problem string `json:"problem,omitempty"`
+	Problem  string `json:"problem,omitempty"`
+	Stopped  bool   `json:"stopped,omitempty"`
+	Diverged bool   `json:"diverged,omitempty"` // from another one, and nobody can tell which is right
 	// Members are those of the shard, from the one that leads it.
 	Members []MemberReport `json:"members,omitempty"`
 }
@@ -62,20 +65,69 @@ func (s *Store) Report() Report {
 		}
 		report.Replicas = append(report.Replicas, rr)
 	}
-	if s.diskLow.Load() {
-		report.Problems = append(report.Problems, "has a disk that is nearly full")
-	}
-	if s.memoryFull.Load() {
-		report.Problems = append(report.Problems, "has no memory left for messages")
-	}
+	report.NodeCondition = s.condition(m)
 	return report
+}
+
+// condition returns how this node is, beside its replicas.
+func (s *Store) condition(m *placement.Map) store.NodeCondition {
+	c := s.cluster
+	condition := store.NodeCondition{
+		LeadsNothing: s.declines(), DiskLow: s.diskLow.Load(), MemoryFull: s.memoryFull.Load(), FlagsDiffer: s.flagsDiffer(m),
+	}
+	condition.ClockOffset, _ = c.Link.Offset()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	condition.Draining, condition.SlowDisk = c.draining, time.Now().Before(c.slowUntil)
+	return condition
+}
+
+// flagsDiffer names the flags of this node that set something else than the configuration
+// of the cluster. A default is no intention, and is not among them.
+func (s *Store) flagsDiffer(m *placement.Map) (names []string) {
+	if m.Cluster == "" {
+		return nil
+	}
+	own, all, unset := s.cfg.Limits, m.Config.Limits.WithDefaults(), command.Limits{}.WithDefaults()
+	check := func(name string, own, all, unset int64) {
+		if own != all && own != unset {
+			names = append(names, name)
+		}
+	}
+	duration := func(name string, own, all, unset time.Duration) { check(name, int64(own), int64(all), int64(unset)) }
+	number := func(name string, own, all, unset int) { check(name, int64(own), int64(all), int64(unset)) }
+	duration("offline-ttl", own.OfflineTTL, all.OfflineTTL, unset.OfflineTTL)
+	number("offline-max-messages", own.OfflineMaxMessages, all.OfflineMaxMessages, unset.OfflineMaxMessages)
+	number("offline-max-bytes", own.OfflineMaxBytes, all.OfflineMaxBytes, unset.OfflineMaxBytes)
+	duration("history-ttl", own.HistoryTTL, all.HistoryTTL, unset.HistoryTTL)
+	number("user-bytes", own.UserBytes, all.UserBytes, unset.UserBytes)
+	duration("dedup-window", own.DedupWindow, all.DedupWindow, unset.DedupWindow)
+	duration("recall-window", own.RecallWindow, all.RecallWindow, unset.RecallWindow)
+	number("recents", own.Recents, all.Recents, unset.Recents)
+	number("max-devices", own.MaxDevices, all.MaxDevices, unset.MaxDevices)
+	number("new-conversations", own.NewConversations, all.NewConversations, unset.NewConversations)
+	number("group-bytes", own.GroupBytes, all.GroupBytes, unset.GroupBytes)
+	rate := func(l *command.Limits) [2]int { return [2]int{l.GroupRate, l.GroupBurst} } // of one flag
+	if rate(&own) != rate(&all) && rate(&own) != rate(&unset) {
+		names = append(names, "group-rate")
+	}
+	n := m.Node(s.cluster.Node)
+	switch hooks := s.cfg.hookBytes(); {
+	case hooks == 0 && n != nil && !n.Roles.Has(placement.RoleStore):
+	case (hooks == 0) != (m.Config.HookBytes == 0):
+		names = append(names, "webhook-url")
+	default:
+		number("webhook-stored-bytes", hooks, m.Config.HookBytes, defaultHookBytes)
+	}
+	return names
 }
 
 // report fills in what the replica knows.
 func (sh *localShard) report(rr *ReplicaReport) {
 	if err := sh.local.Stopped(); err != nil {
-		rr.Problem = err.Error()
+		rr.Problem, rr.Stopped = err.Error(), true
 	}
+	rr.Diverged = sh.undecided.Load()
 	if !sh.local.Leads() {
 		return
 	}

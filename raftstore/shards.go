@@ -76,6 +76,8 @@ type localShard struct {
 	ledTerm, ledTimes uint64
 
 	diverged string // what compareChecksums has found last; owned by it
+	// undecided: it differs from others by its checksums, and there is no majority.
+	undecided atomic.Bool
 
 	replica Replica
 	local   *replica.Replica // the same one, for what concerns this node alone

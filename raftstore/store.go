@@ -32,6 +32,8 @@ const (
 	// newShards is the number of shards of a new data directory. Each has a
 	// stream of fsyncs of its own, and they share the disk.
 	newShards = 1
+	// defaultHookBytes is the default of Config.HookBytes.
+	defaultHookBytes = 16 << 20
 )
 
 // Config is the configuration of a Store. Zero fields have their defaults; Dir must
@@ -200,7 +202,7 @@ func (c Config) withDefaults() (Config, error) {
 	if err := setDefault("QueuedAfter", &c.QueuedAfter, 10*time.Second); err != nil {
 		return c, err
 	}
-	if err := setDefault("HookBytes", &c.HookBytes, 16<<20); err != nil {
+	if err := setDefault("HookBytes", &c.HookBytes, defaultHookBytes); err != nil {
 		return c, err
 	}
 	if c.ElectionTimeout < 0 || c.ElectionTimeout > 0 && c.ElectionTimeout < 10*time.Millisecond {

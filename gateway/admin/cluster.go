@@ -70,6 +70,7 @@ type ClusterStatus struct {
 	Verdict  string        `json:"verdict" doc:"for people"`
 	Survives int           `json:"survives" doc:"so many further nodes may be lost; negative = not all is served"`
 	Problems []string      `json:"problems" nullable:"false" doc:"for people, the worst first"`
+	Warnings []string      `json:"warnings" nullable:"false" doc:"for people; they do not raise the level"`
 	Leader   string        `json:"leader" doc:"the node that decides on changes of the cluster; empty = none is known"`
 	Voters   []string      `json:"voters" nullable:"false" doc:"the nodes that vote on such changes"`
 	Nodes    []NodeStatus  `json:"nodes" nullable:"false"`
@@ -88,6 +89,14 @@ type NodeStatus struct {
 	Leads       int      `json:"leads" doc:"shards"`
 	Replicas    int      `json:"replicas"`
 	Problems    []string `json:"problems" nullable:"false"`
+
+	ClockOffset  float64  `json:"clockOffset" doc:"seconds that the other nodes' clocks are ahead of its own"`
+	LeadsNothing string   `json:"leadsNothing,omitempty" doc:"why it is to lead no shard"`
+	Draining     bool     `json:"draining,omitempty"`
+	SlowDisk     bool     `json:"slowDisk,omitempty" doc:"its disk has hung of late"`
+	DiskLow      bool     `json:"diskLow,omitempty" doc:"it refuses sends for want of disk"`
+	MemoryFull   bool     `json:"memoryFull,omitempty"`
+	FlagsDiffer  []string `json:"flagsDiffer,omitempty" doc:"its flags that differ from the cluster's configuration and count for nothing"`
 }
 
 type ShardStatus struct {
@@ -105,13 +114,15 @@ type ReplicaStatus struct {
 	CaughtUp bool   `json:"caughtUp"`
 	Lag      uint64 `json:"lag" doc:"entries of the log that it lacks"`
 	Problem  string `json:"problem,omitempty" doc:"why it is not open"`
+	Stopped  bool   `json:"stopped,omitempty" doc:"it has stopped for good"`
+	Diverged bool   `json:"diverged,omitempty" doc:"it differs from another one, and nobody can tell which is right"`
 }
 
 func statusOf(s *store.ClusterStatus) ClusterStatus {
 	v := s.Verdict()
 	out := ClusterStatus{
 		Cluster: s.Cluster, Asked: s.Asked, Version: s.Version, Leader: s.Leader, Voters: orEmpty(s.Voters),
-		Level: int(v.Level), Verdict: v.Text, Survives: v.Survives, Problems: v.Problems,
+		Level: int(v.Level), Verdict: v.Text, Survives: v.Survives, Problems: v.Problems, Warnings: orEmpty(v.Warnings),
 		Nodes: make([]NodeStatus, 0, len(s.Nodes)), Shards: make([]ShardStatus, 0, len(s.Shards)),
 	}
 	for i := range s.Nodes {
@@ -119,6 +130,8 @@ func statusOf(s *store.ClusterStatus) ClusterStatus {
 		out.Nodes = append(out.Nodes, NodeStatus{
 			ID: n.ID, Name: n.Name, Address: n.Address, Roles: n.Roles, State: string(n.State), Admitted: n.Admitted,
 			Maintenance: n.Maintenance, Leaving: n.Leaving, Leads: n.Leads, Replicas: n.Replicas, Problems: orEmpty(n.Problems),
+			ClockOffset: n.ClockOffset.Seconds(), LeadsNothing: n.LeadsNothing, Draining: n.Draining, SlowDisk: n.SlowDisk,
+			DiskLow: n.DiskLow, MemoryFull: n.MemoryFull, FlagsDiffer: n.FlagsDiffer,
 		})
 	}
 	for i := range s.Shards {
@@ -128,6 +141,7 @@ func statusOf(s *store.ClusterStatus) ClusterStatus {
 			r := &sh.Replicas[k]
 			of.Replicas = append(of.Replicas, ReplicaStatus{
 				ID: r.ID, Node: r.Node, State: string(r.State), Up: r.Up, CaughtUp: r.CaughtUp, Lag: r.Lag, Problem: r.Problem,
+				Stopped: r.Stopped, Diverged: r.Diverged,
 			})
 		}
 		out.Shards = append(out.Shards, of)

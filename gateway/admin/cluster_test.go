@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
@@ -18,6 +19,8 @@ type fakeCluster struct {
 	told   []string
 	config store.ClusterConfig
 	lost   bool // b is
+
+	condition store.NodeCondition // of b
 }
 
 func newFakeCluster() *fakeCluster {
@@ -36,6 +39,7 @@ func (c *fakeCluster) Status(context.Context) (*store.ClusterStatus, error) {
 		{ID: "id-a", Name: "a", Address: "a:1", Roles: "gateway,store", State: store.NodeSelf, Admitted: true, Leads: 1, Replicas: 1},
 		{ID: "id-b", Name: "b", Address: "b:1", Roles: "gateway,store", State: state, Admitted: true, Replicas: 1},
 	}
+	s.Nodes[1].NodeCondition = c.condition
 	s.Shards = []store.ShardStatus{{ID: 0, Slots: 16384, Leader: "a", Wanted: 2, Replicas: []store.ReplicaStatus{
 		{ID: "r1", Node: "a", State: store.ReplicaLeader, Up: true, CaughtUp: true},
 		{ID: "r2", Node: "b", State: store.ReplicaFollower, Up: !c.lost, CaughtUp: !c.lost},
@@ -146,6 +150,24 @@ func TestClusterVerdict(t *testing.T) {
 	}
 	if status, reply := s.call("GET", "/v1/cluster/safe-to-stop?nodes=a,z", nil); status != 400 {
 		t.Errorf("of an unknown node: %d %v", status, reply)
+	}
+}
+
+func TestClusterCondition(t *testing.T) {
+	c := newFakeCluster()
+	c.condition = store.NodeCondition{
+		ClockOffset: -1500 * time.Millisecond, LeadsNothing: "its disk has hung", Draining: true, SlowDisk: true, DiskLow: true, MemoryFull: true, FlagsDiffer: []string{"recents"},
+	}
+	s := newServer(t, func(config *Config) { config.Cluster = c })
+	_, reply := s.call("GET", "/v1/cluster", nil)
+	b := reply["nodes"].([]any)[1].(map[string]any)
+	for name, want := range map[string]any{"clockOffset": -1.5, "leadsNothing": "its disk has hung", "draining": true, "slowDisk": true, "diskLow": true, "memoryFull": true} {
+		if b[name] != want {
+			t.Errorf("%s = %v, want %v", name, b[name], want)
+		}
+	}
+	if fmt.Sprint(b["flagsDiffer"]) != "[recents]" || len(reply["warnings"].([]any)) != 1 || len(reply["problems"].([]any)) != 5 {
+		t.Errorf("flags %v, warnings %v, problems %v", b["flagsDiffer"], reply["warnings"], reply["problems"])
 	}
 }
 

@@ -108,7 +108,7 @@ func (n *Node) nodeStatus(of *placement.Node, r *report) store.NodeStatus {
 		s.State = store.NodeLost
 	}
 	if r != nil {
-		s.Replicas, s.Problems = len(r.Replicas), r.Problems
+		s.Replicas, s.NodeCondition = len(r.Replicas), r.NodeCondition
 	} else if s.State == store.NodeConnected {
 		s.Problems = []string{"does not say how it does"}
 	}
@@ -135,7 +135,7 @@ func (n *Node) shardStatus(m *placement.Map, of *placement.Shard, reports map[pl
 			s.Node = node.Name
 		}
 		if own := find(reports[r.Node], of.ID); own != nil {
-			s.Problem, s.Up = own.Problem, true
+			s.Problem, s.Stopped, s.Diverged, s.Up = own.Problem, own.Stopped, own.Diverged, true
 		}
 		switch member := memberOf(led, r.ID); {
 		case member != nil:

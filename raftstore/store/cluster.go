@@ -54,7 +54,49 @@ type NodeStatus struct {
 	Admitted                 bool
 	Maintenance, Leaving     bool
 	Leads, Replicas          int      // shards that it leads, replicas that it holds
-	Problems                 []string // what it says of itself, in sentences
+	Problems                 []string // what else is wrong with it, in sentences
+	NodeCondition
+}
+
+// A NodeCondition is what a node says of itself.
+type NodeCondition struct {
+	// ClockOffset is how far the median of the other nodes' clocks is ahead of this one's.
+	ClockOffset time.Duration `json:"clockOffset,omitempty"`
+	// LeadsNothing says why it is to lead no shard; "" if it may.
+	LeadsNothing string `json:"leadsNothing,omitempty"`
+	Draining     bool   `json:"draining,omitempty"`
+	SlowDisk     bool   `json:"slowDisk,omitempty"` // its disk has hung of late
+	DiskLow      bool   `json:"diskLow,omitempty"`  // it refuses sends for want of disk
+	MemoryFull   bool   `json:"memoryFull,omitempty"`
+	// FlagsDiffer names flags of it that were to set what the cluster's configuration has
+	// otherwise. They count for nothing.
+	FlagsDiffer []string `json:"flagsDiffer,omitempty"`
+}
+
+// shownOffset is how far a clock must be off to be worth saying.
+const shownOffset = time.Second
+
+func (c *NodeCondition) problems() (list []string) {
+	nothing := ""
+	if c.LeadsNothing != "" {
+		nothing = " and leads nothing"
+	}
+	if c.ClockOffset.Abs() > shownOffset {
+		list = append(list, fmt.Sprintf("has a clock that is %v off the others'%s", c.ClockOffset.Abs().Round(100*time.Millisecond), nothing))
+	}
+	if c.SlowDisk {
+		list = append(list, "has a slow disk"+nothing)
+	}
+	if c.Draining {
+		list = append(list, "is being drained"+nothing)
+	}
+	if c.DiskLow {
+		list = append(list, "has a disk that is nearly full")
+	}
+	if c.MemoryFull {
+		list = append(list, "has no memory left for messages")
+	}
+	return list
 }
 
 // ReplicaState says what a replica is and whether it counts.
@@ -76,6 +118,8 @@ type ReplicaStatus struct {
 	CaughtUp bool   // it has nearly all of the log; false if nobody knows
 	Lag      uint64 // entries that it lacks, as far as its leader knows
 	Problem  string // why it is not open, or has stopped; "" if it is
+	Stopped  bool   // it has stopped for good
+	Diverged bool   // it differs from others, and nobody can tell which is right
 }
 
 // votes reports whether the replica is a voter.
@@ -109,6 +153,7 @@ type Verdict struct {
 	Survives int
 	Text     string   // one line
 	Problems []string // the worst first
+	Warnings []string // what is no fault, and may be no intention
 }
 
 // Verdict returns what s means.
@@ -138,6 +183,11 @@ func (s *ClusterStatus) Verdict() Verdict {
 		degraded = append(degraded, s.Nodes[i].problems()...)
 	}
 	v := Verdict{Survives: survives, Problems: slices.Concat(down, degraded)}
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; len(n.FlagsDiffer) > 0 {
+			v.Warnings = append(v.Warnings, fmt.Sprintf("node %s has flags that differ from the cluster's configuration and count for nothing: %s", n.Name, strings.Join(n.FlagsDiffer, ", ")))
+		}
+	}
 	switch {
 	case len(down) > 0:
 		v.Level, v.Text = Down, "not all is served: "+down[0]
@@ -213,8 +263,12 @@ func (sh *ShardStatus) health() (spare int, problems []string) {
 // problem returns why the replica does not count, "" if it does.
 func (r *ReplicaStatus) problem() string {
 	switch {
+	case r.Stopped:
+		return "has stopped: " + r.Problem
 	case r.Problem != "":
 		return "is not open: " + r.Problem
+	case r.Diverged:
+		return "differs from another one, and nobody can tell which is right"
 	case r.State == ReplicaNew:
 		return "is being made"
 	case r.State == ReplicaLearner:
@@ -244,7 +298,7 @@ func (n *NodeStatus) problems() []string {
 	if n.Maintenance {
 		add("is in maintenance")
 	}
-	for _, p := range n.Problems {
+	for _, p := range slices.Concat(n.NodeCondition.problems(), n.Problems) {
 		add(p)
 	}
 	return list

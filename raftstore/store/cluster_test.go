@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // threeNodes returns a healthy cluster of nodes a, b and c with two shards.
@@ -67,6 +68,19 @@ func TestVerdict(t *testing.T) {
 			s.Nodes = append(s.Nodes, NodeStatus{Name: "d", State: NodeConnected})
 		}, Degraded, 1, "degraded; survives the loss of 1", "belfry cluster admit d"},
 		{"maintenance", func(s *ClusterStatus) { s.Nodes[1].Maintenance = true }, Degraded, 1, "degraded; survives the loss of 1", "node b is in maintenance"},
+		{"stopped", func(s *ClusterStatus) { r := &s.Shards[0].Replicas[2]; r.Stopped, r.Problem = true, "of its checksums" }, Degraded, 0, "degraded; does not", "shard 0: the replica on node c has stopped: of its checksums"},
+		{"diverged", func(s *ClusterStatus) { s.Shards[0].Replicas[2].Diverged = true }, Degraded, 1, "degraded; survives", "shard 0: the replica on node c differs from another one"},
+		{"clock", func(s *ClusterStatus) { s.Nodes[1].ClockOffset = -2300 * time.Millisecond }, Degraded, 1, "degraded", "node b has a clock that is 2.3s off the others'"},
+		{"clock a little off", func(s *ClusterStatus) { s.Nodes[1].ClockOffset = time.Second }, Healthy, 1, "healthy", ""},
+		{"clock far off", func(s *ClusterStatus) {
+			n := &s.Nodes[1]
+			n.ClockOffset, n.LeadsNothing = 6*time.Second, "of its clock"
+		}, Degraded, 1, "degraded", "node b has a clock that is 6s off the others' and leads nothing"},
+		{"slow disk", func(s *ClusterStatus) { n := &s.Nodes[1]; n.SlowDisk, n.LeadsNothing = true, "its disk has hung" }, Degraded, 1, "degraded", "node b has a slow disk and leads nothing"},
+		{"draining", func(s *ClusterStatus) { n := &s.Nodes[1]; n.Draining, n.LeadsNothing = true, "it is being drained" }, Degraded, 1, "degraded", "node b is being drained and leads nothing"},
+		{"disk low", func(s *ClusterStatus) { s.Nodes[1].DiskLow = true }, Degraded, 1, "degraded", "node b has a disk that is nearly full"},
+		{"memory full", func(s *ClusterStatus) { s.Nodes[1].MemoryFull = true }, Degraded, 1, "degraded", "node b has no memory left for messages"},
+		{"flags", func(s *ClusterStatus) { s.Nodes[1].FlagsDiffer = []string{"recents"} }, Healthy, 1, "healthy", ""},
 		{"says so itself", func(s *ClusterStatus) { s.Nodes[1].Problems = []string{"has a slow disk"} }, Degraded, 1, "degraded", "node b has a slow disk"},
 		{"waiting", func(s *ClusterStatus) { s.Waiting = "an administrator" }, Down, -1, "not in a cluster yet; waits for an administrator", ""},
 		{"alone", func(s *ClusterStatus) {
@@ -87,6 +101,18 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("Problems = %q, want %q", v.Problems, test.problem)
 			}
 		})
+	}
+}
+
+// Flags that differ are told of, and are no fault.
+func TestWarnings(t *testing.T) {
+	s := threeNodes()
+	if v := s.Verdict(); len(v.Warnings) > 0 {
+		t.Errorf("Warnings = %q, want none", v.Warnings)
+	}
+	s.Nodes[1].FlagsDiffer = []string{"offline-ttl", "recents"}
+	if v := s.Verdict(); len(v.Warnings) != 1 || !strings.HasPrefix(v.Warnings[0], "node b has flags that differ") || !strings.HasSuffix(v.Warnings[0], ": offline-ttl, recents") {
+		t.Errorf("Warnings = %q, want one about b with both flags", v.Warnings)
 	}
 }
 

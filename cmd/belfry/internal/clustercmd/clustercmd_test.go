@@ -81,6 +81,23 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestStatusShowsConditions shows what is wrong with nodes and replicas in their rows.
+func TestStatusShowsConditions(t *testing.T) {
+	n := newFakeNode(t)
+	for field, want := range map[string]string{
+		`"clockOffset":-1.5`: "clock is off", `"slowDisk":true`: "slow disk", `"draining":true`: "draining", `"diskLow":true`: "disk is full", `"memoryFull":true`: "no memory",
+	} {
+		n.answer = `{"cluster":"c","level":1,"verdict":"degraded","warnings":["node a has flags"],"nodes":[{"name":"a","state":"asked","admitted":true,` + field + `}],
+			"shards":[{"shard":0,"replicas":[{"node":"x","up":true,"problem":"why","stopped":true},{"node":"y","up":true,"caughtUp":true,"diverged":true}]}]}`
+		_, out, _ := n.run("status")
+		for _, want := range []string{want, "warning: node a has flags", "x (stopped)", "y (differs)"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("with %s, %q is missing:\n%s", field, want, out)
+			}
+		}
+	}
+}
+
 func TestStatusExitCodes(t *testing.T) {
 	n := newFakeNode(t)
 	for answer, want := range map[string]int{

@@ -11,7 +11,7 @@ import (
 type status struct {
 	Cluster, Asked, Verdict, Leader string
 	Level                           int
-	Problems, Voters                []string
+	Problems, Warnings, Voters      []string
 	Nodes                           []nodeStatus
 	Shards                          []shardStatus
 }
@@ -20,6 +20,9 @@ type nodeStatus struct {
 	ID, Name, Address, Roles, State string
 	Admitted, Maintenance, Leaving  bool
 	Leads, Replicas                 int
+
+	ClockOffset                             float64 // seconds
+	Draining, SlowDisk, DiskLow, MemoryFull bool
 }
 
 type shardStatus struct {
@@ -31,6 +34,8 @@ type shardStatus struct {
 		Up, CaughtUp bool
 		Lag          int
 		Problem      string
+		Stopped      bool
+		Diverged     bool
 	}
 }
 
@@ -55,6 +60,9 @@ func (s *status) print(out io.Writer) {
 			break
 		}
 		fmt.Fprintln(out, clip("  "+problem, width))
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintln(out, clip("  warning: "+warning, width))
 	}
 	if s.Cluster == "" {
 		return
@@ -100,6 +108,16 @@ func (n *nodeStatus) label() string {
 		return "not reached"
 	case n.Maintenance:
 		return "maintenance"
+	case n.Draining:
+		return "draining"
+	case n.ClockOffset > 1, n.ClockOffset < -1:
+		return "clock is off"
+	case n.SlowDisk:
+		return "slow disk"
+	case n.DiskLow:
+		return "disk is full"
+	case n.MemoryFull:
+		return "no memory"
 	}
 	return "up"
 }
@@ -117,6 +135,10 @@ func (s *status) printShards(out io.Writer) {
 		for _, r := range sh.Replicas {
 			text := clip(r.Node, 16)
 			switch {
+			case r.Stopped:
+				text += " (stopped)"
+			case r.Diverged:
+				text += " (differs)"
 			case r.Problem != "":
 				text += " (not open)"
 			case r.State == "learner", r.State == "new", r.State == "leaving":
