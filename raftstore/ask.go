@@ -52,6 +52,9 @@ func (sh *shardRef) askWithin(patience time.Duration, kind peer.Kind, queries []
 			}
 			r := peer.Request{Kind: kind, Shard: sh.id, Term: term, Body: body}
 			asked = stream.Send(r, func(a peer.Answer) { answers <- a }) == nil
+			if asked {
+				sh.metrics.sent.Inc()
+			}
 		}
 		var pause <-chan time.Time
 		if !asked {

@@ -42,6 +42,9 @@ func (sh *shardRef) call(c call) error {
 			}
 			r := peer.Request{Kind: c.kind, Shard: sh.id, Term: number, Body: body}
 			asked = stream.Send(r, func(a peer.Answer) { answers <- a }) == nil
+			if asked {
+				sh.metrics.sent.Inc()
+			}
 		}
 		var pause <-chan time.Time
 		if !asked {

@@ -176,9 +176,18 @@ func (sh *localShard) led(term uint64) {
 	sh.ledTimes++
 	sh.serving.Store(l)
 	sh.setLeader(sh.store.cluster.Node, l.number)
-	sh.leads.learn(sh.store.cluster.Node, l.number)
+	sh.learn(sh.store.cluster.Node, l.number)
 	sh.store.publish()
 	sh.line.begin(l)
+}
+
+// learn is leads.learn, and counts news.
+func (sh *shardRef) learn(node placement.NodeID, number uint64) bool {
+	news := sh.leads.learn(node, number)
+	if news {
+		sh.metrics.leaders.Inc()
+	}
+	return news
 }
 
 const statusVersion = 1
@@ -249,7 +258,7 @@ func (s *Store) learnLeads(node placement.NodeID) {
 			continue
 		}
 		sh.setLeader(node, number)
-		sh.line.wake(sh.leads.learn(node, number))
+		sh.line.wake(sh.learn(node, number))
 	}
 }
 

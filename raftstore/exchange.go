@@ -41,6 +41,9 @@ func (e *remoteEnd) send(op *operation, done func(*peer.Answer)) (kept bool, err
 		}
 		done(&a)
 	})
+	if err == nil {
+		e.shard.metrics.sent.Inc()
+	}
 	return err == nil || errors.Is(err, store.ErrUnavailable), err
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -47,7 +48,8 @@ type line struct {
 	// held, and must not call the line.
 	find func() leaderEnd
 	// moved takes over an operation whose slot is frozen or gone.
-	moved func(*operation)
+	moved  func(*operation)
+	resent prometheus.Counter // operations that are sent again; nil: not counted
 
 	// direct is the leadership that takes operations without the line: this node's,
 	// while nothing waits. It is set and reset with mu held.
@@ -134,7 +136,11 @@ func (ln *line) flush() (due []reply) {
 		}
 		op.try++
 		try := op.try
+		again := op.doubt // read now: what is not kept may be gone already
 		kept, err := ln.to.send(op, func(a *peer.Answer) { ln.answered(op, try, a) })
+		if again && err == nil && ln.resent != nil {
+			ln.resent.Inc()
+		}
 		switch {
 		case err == nil && kept:
 			ln.sent++
@@ -152,6 +158,18 @@ func (ln *line) flush() (due []reply) {
 	}
 	ln.settle()
 	return due
+}
+
+// parked returns how many operations are with no leader.
+func (ln *line) parked() (n int) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	for _, op := range ln.waiting[ln.sent:] {
+		if !op.over {
+			n++
+		}
+	}
+	return n + len(ln.lost)
 }
 
 // settle opens the way past the line if this node leads and nothing waits, and sees to

@@ -326,6 +326,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	m.seen.store.Store(s)
 	return s, nil
 }
 

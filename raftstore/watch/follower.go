@@ -207,6 +207,9 @@ func (f *Follower) tellAll(p *peer, shard uint32) {
 	if f.leaders[shard].node != p.node {
 		return
 	}
+	if p.connected && f.config.Retold != nil {
+		f.config.Retold.Inc()
+	}
 	for _, k := range keys {
 		p.add(pendingKey{shard, k}, nil)
 	}

@@ -33,6 +33,7 @@ type Config struct {
 	Silence time.Duration      // after which the other end counts as gone; 0 = 5 s
 	Keep    time.Duration      // how long a Server keeps kicks for a node without a stream; 0 = 1 min
 	Dropped prometheus.Counter // signals for which there was no room; nil: not counted
+	Retold  prometheus.Counter // times that a leader was told all that is watched of a shard; nil: not counted
 	Log     *slog.Logger       // nil discards
 }
 
