@@ -57,6 +57,7 @@ type logStore struct {
 
 	broken atomic.Bool
 	gone   atomic.Uint64 // up to this index the log was compacted, or replaced by a snapshot
+	joined atomic.Uint64 // where the log begins if a snapshot that was just installed ends right before it, else 0
 	since  atomic.Int64  // when the append that is out began, Unix ns; 0: none is out
 	took   latencies     // of appends
 }
@@ -147,6 +148,7 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 	if l.broken.Load() {
 		return errLogFailed
 	}
+	l.joined.Store(0)
 	start := time.Now()
 	l.since.Store(start.UnixNano())
 	err := l.LogStore.StoreLogs(entries)
@@ -232,6 +234,9 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 		return err
 	}
 	if first > newest {
+		if l.joined.Swap(0) == first {
+			return nil // no tail that conflicts, but what is behind an installed snapshot
+		}
 		err := l.LogStore.DeleteRange(first, last)
 		if err != nil { // what is left of the tail is not known
 			l.fail(fmt.Errorf("delete entries %d to %d: %w", first, last, err))

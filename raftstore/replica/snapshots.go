@@ -139,6 +139,9 @@ func (s *snapshotStore) beginInstall(index uint64) error {
 
 // endInstall ends what beginInstall began. index is 0 if nothing was installed.
 func (s *snapshotStore) endInstall(index uint64) {
+	if first, err := s.log.FirstIndex(); err == nil && index > 0 && first == index+1 && s.log.monotonic {
+		s.log.joined.Store(first)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.installing = false

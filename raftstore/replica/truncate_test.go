@@ -445,6 +445,30 @@ func TestInstallOvertakesOwnSnapshot(t *testing.T) {
 	}
 }
 
+// TestInstallRightBeforeTheLog installs the snapshot behind which the log begins once more:
+// what is behind it may have been acknowledged.
+func TestInstallRightBeforeTheLog(t *testing.T) {
+	for _, kind := range []string{LogWAL, LogBolt} {
+		t.Run(kind, func(t *testing.T) {
+			l := openTestLog(t, kind)
+			l.append(1, 20)
+			l.install(30, 2)
+			l.append(2, 5)
+			l.install(30, 2)
+			l.check(30)
+			l.cut(31) // a tail that conflicts, of the same range
+			l.append(3, 5)
+			l.check(30)
+			l.install(30, 2)
+			l.append(3, 1)
+			l.cut(31)
+			l.append(4, 2)
+			l.reopen()
+			l.check(30)
+		})
+	}
+}
+
 // A snapshot that was damaged while it was installed is given up for the log.
 func TestDamagedInstallIsGivenUp(t *testing.T) {
 	for _, kind := range logKinds {
