@@ -122,6 +122,9 @@ func (g *Group) Propose(ctx context.Context, c Command) (*Map, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n := g.Map().Node(g.cfg.Node.ID); n != nil && !n.Admitted {
+		return nil, refuse("node", "%q is not admitted, so it may change nothing", n.Name)
+	}
 	pause := proposeFirst
 	var leader NodeID
 	for {

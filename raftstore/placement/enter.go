@@ -235,7 +235,11 @@ func (g *Group) joinOnce() bool {
 		reason, done := g.joinVia(t.address)
 		if done {
 			n := g.Map().Node(g.cfg.Node.ID)
-			return n != nil && n.Admitted
+			admitted := n != nil && n.Admitted
+			if admitted {
+				g.wait("")
+			}
+			return admitted
 		}
 		if reason != "" {
 			reasons[reason] = true
@@ -341,8 +345,13 @@ func (g *Group) checkCopy() error {
 	return nil
 }
 
-// joined handles methodJoin: it takes the node into the map.
+// joined handles methodJoin: it takes the node into the map. A node can only join as the
+// one that the link knows it to be: else whoever is not admitted could give one that is
+// another name, and with that pass for it.
 func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
+	if caller, _ := ctx.Value(callerKey{}).(NodeID); caller != r.ID {
+		return joinAnswer{Refusal: refuse("id", "node %q cannot join as %q", caller, r.ID)}, nil
+	}
 	m := g.Map()
 	if r.ID == g.cfg.Node.ID && r.Start != g.start {
 		return joinAnswer{Duplicate: g.cfg.Node.Address}, nil
@@ -351,6 +360,9 @@ func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 		return joinAnswer{}, nil
 	}
 	known := m.Node(r.ID)
+	if known != nil && known.Address != "" && known.Name != r.Name {
+		return joinAnswer{Refusal: refuse("name", "node %s is %q, not %q", r.ID, known.Name, r.Name)}, nil
+	}
 	if known != nil && known.Address != "" && known.Address != r.Address {
 		h, err := call[hello](ctx, g, "", known.Address, methodHello, g.ownHello())
 		if err == nil && h.ID == r.ID && h.Start != r.Start {

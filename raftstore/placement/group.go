@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -315,7 +316,8 @@ func (g *Group) save(m *Map) error {
 	return writeFile(filepath.Join(g.cfg.Dir, "map.json"), data)
 }
 
-// tellNodes tells the network which nodes there are.
+// tellNodes tells the network which nodes there are. Those that are not admitted yet, and
+// others for such a node, are none: the network would let them into everything.
 func (g *Group) tellNodes() {
 	g.mu.Lock()
 	m, founders := g.m, g.founders
@@ -326,12 +328,16 @@ func (g *Group) tellNodes() {
 		}
 		nodes := make([]Node, 0, len(founders))
 		for _, f := range founders {
-			nodes = append(nodes, Node{ID: f.ID, Name: f.Name, Address: f.Address, Roles: f.Roles})
+			nodes = append(nodes, Node{ID: f.ID, Name: f.Name, Address: f.Address, Roles: f.Roles, Admitted: true})
 		}
 		g.cfg.Network.SetNodes(clusterOf(founders), nodes)
 		return
 	}
-	g.cfg.Network.SetNodes(m.Cluster, m.Nodes)
+	var nodes []Node
+	if own := m.Node(g.cfg.Node.ID); own == nil || own.Admitted {
+		nodes = slices.DeleteFunc(slices.Clone(m.Nodes), func(n Node) bool { return !n.Admitted })
+	}
+	g.cfg.Network.SetNodes(m.Cluster, nodes)
 }
 
 // self returns this node as it wants to be known.

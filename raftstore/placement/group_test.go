@@ -173,6 +173,19 @@ func TestJoinAndAdmit(t *testing.T) {
 			if n := a.Map().Node(p.cfg.Node.ID); n == nil || n.Admitted {
 				t.Errorf("%s = %+v, want one that is not admitted", p.cfg.Node.Name, n)
 			}
+			// Neither lets the network connect it with the other.
+			w.mu.Lock()
+			own, others := w.up[addr(0)].nodes, w.up[p.cfg.Node.Address].nodes
+			w.mu.Unlock()
+			if len(own) != 1 || len(others) != 0 {
+				t.Errorf("nodes at a: %v, at %s: %v", own, p.cfg.Node.Name, others)
+			}
+			// It cannot give another node its own name, or another address.
+			as := joinRequest{Join: a.self(), Start: p.start}
+			as.Name = p.cfg.Node.Name
+			if answer, err := call[joinAnswer](t.Context(), p.Group, "", addr(0), methodJoin, as); err != nil || answer.Refusal == nil {
+				t.Errorf("join as a: %+v, %v", answer, err)
+			}
 		}
 		for _, p := range []*process{b, c} {
 			admit := &Admit{Node: p.cfg.Node.ID}
@@ -183,6 +196,7 @@ func TestJoinAndAdmit(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.wait()
+			w.eventually("it waits for nothing", func() bool { return p.Waiting() == "" })
 		}
 		w.eventually("three voters", func() bool { return len(voters(a)) == 3 })
 		w.eventually("replicas everywhere", func() bool {

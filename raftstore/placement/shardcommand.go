@@ -38,8 +38,8 @@ func (c *AddReplica) apply(t *change) error {
 
 // checkNewReplica refuses an ID that is or was in use, and an unknown node.
 func (t *change) checkNewReplica(r NewReplica) error {
-	if r.ID == "" {
-		return refuse("id", "must be set")
+	if CheckName(r.ID) != nil { // it is a part of the name of a directory
+		return refuse("id", "%.80q is no ID of a replica", r.ID)
 	}
 	if t.Node(r.Node) == nil {
 		return refuse("node", "there is no node %q", r.Node)

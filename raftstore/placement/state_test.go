@@ -280,6 +280,7 @@ func TestRefusals(t *testing.T) {
 		{"config with negative hook bytes", made, &SetConfig{Expect: 1, HookBytes: -1}, "hookBytes"},
 		{"replica of an unknown shard", made, &AddReplica{Shard: 2, NewReplica: NewReplica{"x", "n1"}}, "shard"},
 		{"replica without ID", made, &AddReplica{Shard: 1, NewReplica: NewReplica{"", "n1"}}, "id"},
+		{"replica with a path for an ID", made, &AddReplica{Shard: 1, NewReplica: NewReplica{"../x", "n1"}}, "id"},
 		{"replica with a used ID", made, &AddReplica{Shard: 1, NewReplica: NewReplica{"r1", "n1"}}, "id"},
 		{"second replica on a node", made, &AddReplica{Shard: 1, NewReplica: NewReplica{"x", "n1"}}, "node"},
 		{"fourth replica", func(b *bench) {
