@@ -63,6 +63,7 @@ type Node struct {
 	group *placement.Group
 	store atomic.Pointer[raftstore.Store] // nil until it is open
 	notes chan placement.Command
+	open  atomic.Bool // group is set; others may ask before
 
 	stop   context.CancelFunc
 	runs   sync.WaitGroup
@@ -129,6 +130,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
+	n.open.Store(true)
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.runs.Go(func() { n.tend(ctx) })

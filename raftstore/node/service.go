@@ -46,6 +46,9 @@ func (n *Node) register() {
 			if peer, ok := link.PeerOf(ctx); !ok || !peer.Known {
 				return nil, status.Error(codes.PermissionDenied, "not a node of this cluster")
 			}
+			if !n.open.Load() {
+				return nil, status.Error(codes.Unavailable, "the node is starting")
+			}
 			answer, err := handle(ctx, request)
 			if err != nil {
 				return nil, err
