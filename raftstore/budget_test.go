@@ -326,13 +326,14 @@ func TestNothingIsTakenWhileRestoring(t *testing.T) {
 	cfg.Limits.OfflineMaxBytes, cfg.Limits.UserBytes = -1, -1
 	memory := &restoredMemory{}
 	cfg.memoryOf = func(m shardMemory) shardMemory { memory.shardMemory = m; return memory }
-	var s *Store
+	var opened atomic.Pointer[Store]
 	cfg.collect = func() {
-		if s != nil {
+		if s := opened.Load(); s != nil {
 			m.collect(held(s))
 		}
 	}
-	s = open(t, cfg)
+	s := open(t, cfg)
+	opened.Store(s)
 	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
 	sent := 0
 	for ; held(s) < limit/100*softPercent*3/4; sent++ {

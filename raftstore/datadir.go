@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/placement"
@@ -59,6 +60,8 @@ type configuration struct {
 type DataDir struct {
 	path string
 	lock *os.File
+
+	mu   sync.Mutex
 	info dataInfo
 }
 
@@ -119,31 +122,42 @@ func (d *DataDir) write(info dataInfo) error {
 	if err := writeFile(infoPath(d.path), info); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.info = info
 	return nil
+}
+
+func (d *DataDir) known() dataInfo {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.info
 }
 
 // Close unlocks the directory. A store that was given it does so itself.
 func (d *DataDir) Close() error { return d.lock.Close() }
 
 // Node returns the UUID of the node.
-func (d *DataDir) Node() placement.NodeID { return d.info.UUID }
+func (d *DataDir) Node() placement.NodeID { return d.known().UUID }
 
 // Cluster returns the UUID of the cluster that the node belongs to, "" if to none yet.
-func (d *DataDir) Cluster() string { return d.info.Cluster }
+func (d *DataDir) Cluster() string { return d.known().Cluster }
 
 // Join notes which cluster the node belongs to from now on.
 func (d *DataDir) Join(cluster string) error {
-	if d.info.Cluster == cluster {
+	next := d.known()
+	if next.Cluster == cluster {
 		return nil
 	}
-	next := d.info
 	next.Cluster = cluster
 	return d.write(next)
 }
 
 // Solo reports whether the directory has shards of a time before any cluster.
-func (d *DataDir) Solo() bool { return d.info.Shards > 0 && d.info.Cluster == "" }
+func (d *DataDir) Solo() bool {
+	info := d.known()
+	return info.Shards > 0 && info.Cluster == ""
+}
 
 // Seed returns what a cluster begins with that this node founds together with others, or
 // alone if Solo: then its shards and their configuration go on.
@@ -158,11 +172,11 @@ func (d *DataDir) Seed(cfg Config, founders int) (placement.Seed, error) {
 			Config: placement.Config{Limits: cfg.Limits, HookBytes: cfg.hookBytes()},
 		}, nil
 	}
-	next := d.info
+	next := d.known()
 	next.configure(&cfg)
 	c := &next.Configuration
 	return placement.Seed{
-		Shards: d.info.Shards, Epoch: c.Epoch,
+		Shards: next.Shards, Epoch: c.Epoch,
 		Config: placement.Config{Version: c.Version, Limits: c.Limits, HookBytes: c.HookBytes},
 	}, nil
 }

@@ -62,7 +62,7 @@ func TestLoadPairs(t *testing.T) {
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var report loadtest.PairsReport
-			loadJSON(s, &report, append([]string{"pairs", "--users", "10", "--duration", "500ms", "--warmup", "100ms"}, args...)...)
+			loadJSON(s, &report, append([]string{"pairs", "--users", "10", "--duration", "3s", "--warmup", "100ms"}, args...)...)
 			if report.Sent == 0 || report.Delivered != report.Sent || report.Ack.Count == 0 || report.Delivery.Count != report.Ack.Count {
 				t.Errorf("report = %+v", report)
 			}
