@@ -92,14 +92,12 @@ func TestDrainOfTheLastNode(t *testing.T) {
 
 // Leaderships go to the first replica's node that is well.
 func TestBelongs(t *testing.T) {
-	s := open(t, testConfig(t))
-	s.cluster = &cluster{Cluster: Cluster{Node: "b"}}
-	defer func() { s.cluster = nil }()
+	s := &Store{cluster: &cluster{Cluster: Cluster{Node: "b"}}}
 	m := &placement.Map{Shards: []placement.Shard{{ID: 0, Replicas: []placement.Replica{
 		{ID: "1", Node: "x", Leaving: true}, {ID: "2", Node: "a"}, {ID: "3", Node: "b"}, {ID: "4", Node: "c"},
 	}}}}
 	for well, want := range map[placement.NodeID]placement.NodeID{"a": "a", "c": "", "x": "", "b": ""} {
-		got := s.belongs(m, s.shards()[0], func(n placement.NodeID) bool { return n == well })
+		got := s.belongs(m, &shardRef{id: 0}, func(n placement.NodeID) bool { return n == well })
 		if got != want {
 			t.Errorf("with %s well, the leadership belongs to %q, want %q", well, got, want)
 		}
