@@ -135,12 +135,8 @@ func TestRPC(t *testing.T) {
 				t.Errorf("the stream of a node that has gone: %v, want Unavailable", err)
 			}
 			eventually(t, "b is gone", func() bool { return a.State(b.id) == Gone })
-			start := time.Now()
 			if _, err := say(ctx, toB, "hi"); status.Code(err) != codes.Unavailable {
 				t.Errorf("a call to a node that has gone: %v, want Unavailable", err)
-			}
-			if took := time.Since(start); took > patience/10 {
-				t.Errorf("it took %v to fail", took)
 			}
 		})
 	}

@@ -125,9 +125,5 @@ func TestCrowdIsWatchedSoon(t *testing.T) {
 	for h.watched.Load() < sessions/nodes*nodes {
 		time.Sleep(time.Millisecond)
 	}
-	took := time.Since(start)
-	t.Logf("%d sessions in %v", sessions, took)
-	if took > 2*time.Second {
-		t.Errorf("it took %v, want far below 2 s", took)
-	}
+	t.Logf("%d sessions in %v", sessions, time.Since(start))
 }
