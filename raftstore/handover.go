@@ -89,12 +89,19 @@ func (s *Store) handOver(ctx context.Context) error {
 		if sh.leading() == nil {
 			continue
 		}
+		heir := s.heir(sh)
+		if heir == "" { // whoever got it would hand it back
+			mu.Lock()
+			errs = append(errs, store.Unavailable(store.DefaultRetryAfter, fmt.Sprintf("no other node may lead shard %d", sh.id)))
+			mu.Unlock()
+			continue
+		}
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
 			ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 			defer cancel()
-			if err := s.Transfer(ctx, sh.id, s.heir(sh)); err != nil && sh.leading() != nil {
+			if err := s.Transfer(ctx, sh.id, heir); err != nil && sh.leading() != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -110,8 +117,8 @@ func (s *Store) hasHeirs() bool {
 	return slices.ContainsFunc(s.shards(), func(sh *shardRef) bool { return sh.leading() != nil && s.heir(sh) != "" })
 }
 
-// heir returns the node that is to lead a shard when this one does not, "" if none is
-// better than others.
+// heir returns the node that is to lead a shard when this one does not, "" if no other one
+// may.
 func (s *Store) heir(sh *shardRef) placement.NodeID {
 	m := s.clusterMap()
 	of := m.Shard(sh.id)
@@ -166,7 +173,8 @@ func (s *Store) slowDisk() {
 }
 
 // spread hands leaderships over that belong elsewhere, until ctx ends: to the first node
-// of the shard's replicas that is well, or to any if this one is to lead nothing.
+// of the shard's replicas that is well, or to any that may lead if this one is to lead
+// nothing.
 func (s *Store) spread(ctx context.Context) {
 	tick := time.NewTicker(spreadEvery)
 	defer tick.Stop()

@@ -90,6 +90,28 @@ func TestDrainOfTheLastNode(t *testing.T) {
 	}
 }
 
+// Nodes that all are to lead nothing do not hand leaderships round.
+func TestNobodyMayLead(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	for i := range c.nodes {
+		c.store(i).cluster.mu.Lock()
+		c.store(i).cluster.draining = true
+		c.store(i).cluster.mu.Unlock()
+	}
+	for i := range c.nodes {
+		for k := range c.nodes {
+			if i != k {
+				eventually(t, "all know of each other", func() bool { return !c.store(i).mayLead(c.m, c.nodes[k].id) })
+			}
+		}
+	}
+	_, before := c.store(c.leader(0)).shards()[0].here().local.Leader()
+	time.Sleep(5 * spreadEvery)
+	if _, after := c.store(c.leader(0)).shards()[0].here().local.Leader(); after > before+1 {
+		t.Errorf("term %d became %d", before, after)
+	}
+}
+
 // Leaderships go to the first replica's node that is well.
 func TestBelongs(t *testing.T) {
 	s := &Store{cluster: &cluster{Cluster: Cluster{Node: "b"}}}
