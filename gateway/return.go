@@ -101,7 +101,7 @@ func (s *session) comeBack() {
 	gone := s.stopped
 	if !gone {
 		s.number.Store(uint64(sync.Session))
-		s.away = false
+		s.away, s.doubtful = false, false
 	}
 	background, stalled := s.background, s.stalled
 	s.mu.Unlock()
@@ -125,7 +125,13 @@ func (s *session) comeBack() {
 // stayAway handles the error of a login that comeBack has tried.
 func (s *session) stayAway(err error) {
 	refused, is := errors.AsType[*command.RefusedError](err)
+	s.mu.Lock()
+	s.doubtful = s.doubtful || errors.Is(err, store.ErrUnknown)
+	doubtful := s.doubtful
+	s.mu.Unlock()
 	switch {
+	case is && refused.Code == command.CodeConflict && doubtful:
+		s.end(closedByDrain) // the later login may be its own
 	case is && refused.Code == command.CodeConflict:
 		s.Kick(refused.Detail)
 	case is && refused.Code == command.CodeForbidden:

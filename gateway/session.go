@@ -107,6 +107,7 @@ type session struct {
 	lateSyncs       []*loginSync                      // syncs of groups that were not available at the login
 	cancelLate      context.CancelFunc                // ends the asking for those, nil if it has not begun
 	away            bool                              // the store does not know the session, and it waits to log in again
+	doubtful        bool                              // while away: it may have logged in again already
 	issuedAt        int64                             // ms, of the token
 	nextPump        *session                          // in the pumpers' queue; guarded by pumpers.mu
 

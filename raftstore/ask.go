@@ -40,9 +40,7 @@ func (sh *shardRef) askWithin(patience time.Duration, kind peer.Kind, queries []
 		}
 		if node == sh.store.cluster.Node {
 			// Its memory is in doubt, or the lead has just come here.
-			ctx, cancel := context.WithTimeout(sh.store.cluster.ctx, readPatience)
-			defer cancel()
-			return sh.readCommitted(ctx, queries...)
+			return sh.askHere(patience, queries)
 		}
 		answers := make(chan peer.Answer, 1)
 		asked := false
@@ -75,6 +73,23 @@ func (sh *shardRef) askWithin(patience time.Duration, kind peer.Kind, queries []
 			return store.NotLeader(fmt.Sprintf("the leader of shard %d does not answer", sh.id))
 		}
 	}
+}
+
+// askHere answers queries after all that was proposed before. Unlike readCommitted it
+// leaves them alone once it has returned: callers may use them again.
+func (sh *shardRef) askHere(patience time.Duration, queries []query.Query) error {
+	asked, err := peer.DecodeQueries(peer.AppendQueries(nil, queries))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(sh.store.cluster.ctx, patience)
+	defer cancel()
+	if err := sh.readCommitted(ctx, asked...); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return store.NotLeader(fmt.Sprintf("the leadership of shard %d is not confirmed", sh.id))
+	} else if err != nil {
+		return err
+	}
+	return peer.DecodeAnswers(peer.AppendAnswers(nil, asked), queries)
 }
 
 // readAnswer fills in the answers of queries. again reports whether the next leader has

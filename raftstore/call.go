@@ -47,12 +47,18 @@ func (sh *shardRef) call(c call) error {
 			}
 		}
 		var pause <-chan time.Time
-		if !asked {
+		switch {
+		case !asked:
 			pause = time.After(readPause)
+		case c.once:
+			changed = nil // it may have been done
 		}
 		select {
 		case a := <-answers:
-			err, again := sh.callAnswer(number, &a, c.read)
+			if c.once && a.Err == nil {
+				return c.take(a.Body) // even if that leader was deposed meanwhile: it was done
+			}
+			err, again := sh.callAnswer(number, &a, c)
 			if !again {
 				return err
 			}
@@ -65,7 +71,11 @@ func (sh *shardRef) call(c call) error {
 		case <-pause:
 		case <-changed:
 		case <-deadline.C:
-			return store.NotLeader(fmt.Sprintf("the leader of shard %d does not answer", sh.id))
+			err := store.NotLeader(fmt.Sprintf("the leader of shard %d does not answer", sh.id))
+			if asked && c.once {
+				err = errors.Join(store.ErrUnknown, err)
+			}
+			return err
 		}
 	}
 }
@@ -88,16 +98,21 @@ func (sh *shardRef) leaderHere() *leader {
 
 // callAnswer reads the answer of another node. again reports whether the next leader has
 // to be asked instead.
-func (sh *shardRef) callAnswer(number uint64, a *peer.Answer, read func([]byte) error) (err error, again bool) {
+func (sh *shardRef) callAnswer(number uint64, a *peer.Answer, c call) (err error, again bool) {
 	body := a.Body
 	a.Body = peer.AppendAnswers(nil, nil)
 	if err, again := sh.readAnswer(number, a, nil); err != nil || again {
 		return err, again
 	}
-	if err := read(body); err != nil {
-		return store.Unavailable(store.DefaultRetryAfter, err.Error()), false
+	return c.take(body), false
+}
+
+// take takes over the answer of a leader that has done it.
+func (c *call) take(body []byte) error {
+	if err := c.read(body); err != nil {
+		return store.Unavailable(store.DefaultRetryAfter, err.Error())
 	}
-	return nil, false
+	return nil
 }
 
 // answerCall executes what another node calls for.

@@ -14,6 +14,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -466,5 +467,64 @@ func TestClusterLosesNothing(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Who adds members through any node is answered once their letters have arrived.
+func TestClusterAwaitsLetters(t *testing.T) {
+	c := newTestCluster(t, 3, 2, nil)
+	group := command.GroupID("team")
+	at := int(c.store(0).shardOf(group.Key()).id)
+	s := c.store(c.others(at)[0])
+	owner, member := userIn(s, at, 0), userIn(s, 1-at, 0)
+	createGroup(t, s, group, command.GroupPrivate, owner)
+	local := c.store(c.leader(1 - at)).shards()[1-at].here().local
+	held, release := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(release) })
+	defer open() // before the cluster is stopped
+	go local.Inspect(func(*shard.State, int64) {
+		close(held)
+		<-release
+	})
+	<-held
+	done := make(chan error, 1)
+	s.Submit(&command.AddMembers{Group: group, By: owner, Users: []command.UserID{member}}, func(r command.Result, err error) { done <- errors.Join(err, r.Err()) })
+	select {
+	case err := <-done:
+		t.Errorf("answered with %v although no letter can arrive", err)
+	case <-time.After(200 * time.Millisecond):
+		open()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Sessions that are ended while their leader hands over are told so.
+func TestKickWhileHandingOver(t *testing.T) {
+	c := newTestCluster(t, 1, 1, nil)
+	s := c.store(0)
+	sh := s.shards()[0]
+	alice := userIn(s, 0, 0)
+	var e ear
+	session := login(t, s, alice, "phone", &e).Session
+	held, release := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(release) })
+	defer open()
+	go sh.here().local.Inspect(func(*shard.State, int64) {
+		close(held)
+		<-release
+	})
+	<-held
+	s.Submit(&command.Logout{User: alice, Session: session, Reason: "admin"}, func(command.Result, error) {})
+	var stopped sync.WaitGroup
+	stopped.Go(func() { c.stop(0) })
+	for deadline := time.Now().Add(5 * time.Second); sh.leading() != nil && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	open()
+	stopped.Wait()
+	if got := e.kicked(); len(got) != 1 || got[0] != "admin" {
+		t.Errorf("kicked %v, want admin once", got)
 	}
 }

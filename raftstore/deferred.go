@@ -91,6 +91,7 @@ func (op *operation) finish() {
 	if op.answer == nil {
 		op.answer = &answer{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")}
 	}
+	op.answer.err = op.certain(op.answer.err)
 	op.done(*op.answer)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -28,10 +29,13 @@ type shardChecksums map[uint32][]replica.Checksum
 
 // append encodes them:
 //
-//	number of shards (uvarint), and of each: id, number of checksums (uvarints), and of
-//	each: index, slot (uvarints), sum (8 bytes)
+//	number of shards (uvarint); unless that is 0: shard.StateVersion (uvarint), and of
+//	each: id, number of checksums (uvarints), and of each: index, slot (uvarints), sum
+//	(8 bytes)
 func (c shardChecksums) append(dst []byte) []byte {
-	dst = codec.AppendUint(dst, uint64(len(c)))
+	if dst = codec.AppendUint(dst, uint64(len(c))); len(c) > 0 {
+		dst = codec.AppendUint(dst, shard.StateVersion)
+	}
 	for _, id := range slices.Sorted(maps.Keys(c)) {
 		dst = codec.AppendUint(codec.AppendUint(dst, uint64(id)), uint64(len(c[id])))
 		for _, sum := range c[id] {
@@ -42,9 +46,13 @@ func (c shardChecksums) append(dst []byte) []byte {
 	return dst
 }
 
+// readChecksums reads what append has written. It returns none if they are of another
+// version of the state: they differ from this node's although the states do not.
 func readChecksums(d *codec.Decoder) shardChecksums {
 	c := make(shardChecksums)
-	for range d.CountMax(2, 1<<16) {
+	shards := d.CountMax(2, 1<<16)
+	same := shards == 0 || d.Uint() == shard.StateVersion
+	for range shards {
 		id := uint32(d.UintMax(1<<32 - 1))
 		var sums []replica.Checksum
 		for range d.CountMax(10, toldChecksums) {
@@ -54,7 +62,9 @@ func readChecksums(d *codec.Decoder) shardChecksums {
 			}
 			sums = append(sums, sum)
 		}
-		c[id] = sums
+		if same {
+			c[id] = sums
+		}
 	}
 	return c
 }

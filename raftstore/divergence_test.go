@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
+	"github.com/belfry-im/belfry/shard/codec"
 )
 
 // Nodes hear of each other's checksums, which are the same at the same entries of the log.
@@ -69,4 +70,18 @@ func TestDivergedReplicaStops(t *testing.T) {
 		err := local.Ready()
 		return err != nil && strings.Contains(err.Error(), "has stopped at its checksums")
 	})
+}
+
+// Checksums of a binary that encodes states otherwise are not compared.
+func TestChecksumsOfAnotherVersion(t *testing.T) {
+	sums := shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 7}}}.append(nil)
+	d := codec.Decoder{B: sums}
+	if got := readChecksums(&d); len(got[5]) != 1 || d.End() != nil {
+		t.Errorf("own version: %v, %v", got, d.Err)
+	}
+	sums[1]++
+	d = codec.Decoder{B: sums}
+	if got := readChecksums(&d); len(got) != 0 || d.End() != nil {
+		t.Errorf("another version: %v, %v, want none", got, d.Err)
+	}
 }

@@ -136,9 +136,6 @@ func (l *leader) answerReads(ctx context.Context, r *peer.Request, done func(pee
 		err = fmt.Errorf("%w: %w", peer.ErrFailed, err)
 	case l.shard.memory() == nil: // there may be a newer leader
 		err = l.shard.replica.ReadCommitted(ctx, queries...)
-		if _, refused := errors.AsType[*command.RefusedError](err); err != nil && !refused {
-			err = store.NotLeader(err.Error())
-		}
 	case r.Kind == peer.Read:
 		err = l.shard.replica.Read(queries...)
 	default:

@@ -43,7 +43,7 @@ func (l *leader) execute(op *operation, ours bool) error {
 		return &command.RefusedError{Code: command.CodeBadRequest, Detail: err.Error()}
 	}
 	needs := cmd.Needs()
-	w.Patience = patience(cmd)
+	w.Key, w.Patience = command.UserID(cmd.Key()), patience(cmd)
 	w.Done = func(r command.Result, err error) { op.done(answer{result: r, err: err}) }
 	if login, ok := cmd.(*command.Login); ok && op.kind == peer.Login {
 		user := login.User

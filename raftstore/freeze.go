@@ -12,6 +12,8 @@ const (
 	// frozenAfter is the time without such a note after which others may have elected
 	// leaders that this node does not know of: less than an election takes.
 	frozenAfter = 250 * time.Millisecond
+	// doubtPause is the pause between two attempts to confirm a leadership.
+	doubtPause = 20 * time.Millisecond
 )
 
 // A heart notes that the process runs. After it was stopped for a while, what it leads
@@ -60,10 +62,14 @@ func (s *Store) thawed() {
 		}
 		l.doubts.Add(1)
 		s.cluster.background.Go(func() {
-			if here.local.ReadCommitted(s.cluster.ctx) == nil {
-				l.doubts.Add(-1)
+			// The queue may be full, above all after a stop.
+			for here.serving.Load() == l && s.cluster.ctx.Err() == nil {
+				if here.local.ReadCommitted(s.cluster.ctx) == nil {
+					l.doubts.Add(-1)
+					return
+				}
+				time.Sleep(doubtPause)
 			}
-			// Else this leadership has ended, or is about to.
 		})
 	}
 }

@@ -327,10 +327,10 @@ func (ln *line) begin(l *leader) {
 // takeBack adds an operation that the leadership of this node has left undone. They come
 // in the order in which they were enqueued, before ended.
 func (ln *line) takeBack(op *operation) {
+	ln.mu.Lock() // first: flush may be about to remove it, since it was sent
 	op.size = len(op.encoded) + operationBytes
 	op.over = false
 	op.doubt = true
-	ln.mu.Lock()
 	if ln.closed {
 		ln.mu.Unlock()
 		op.done(answer{err: op.certain(errNoLeader)})

@@ -318,3 +318,40 @@ func TestLeads(t *testing.T) {
 		t.Error("a leadership that has ended is believed, or the next one is not")
 	}
 }
+
+// A failingEnd takes an operation and gives it back before the line has noted that it has
+// left. The second time it answers.
+type failingEnd struct {
+	line *line
+	back chan struct{}
+	sent int
+}
+
+func (e *failingEnd) send(op *operation, _ func(*peer.Answer)) (kept bool, err error) {
+	if e.sent++; e.sent > 1 {
+		go op.done(answer{})
+		return false, nil
+	}
+	go func() {
+		e.line.takeBack(op)
+		close(e.back)
+	}()
+	time.Sleep(20 * time.Millisecond)
+	return false, nil
+}
+
+// What a leadership gives back at the moment at which it gets it is not lost.
+func TestLineTakesBackAtOnce(t *testing.T) {
+	e := &failingEnd{back: make(chan struct{})}
+	e.line = newLine(1<<20, func() leaderEnd { return e }, nil)
+	defer e.line.close()
+	done := make(chan struct{})
+	e.line.add(&operation{encoded: []byte("x"), done: func(answer) { close(done) }})
+	<-e.back
+	e.line.ended(nil)
+	select {
+	case <-done:
+	case <-time.After(2 * leaderPatience):
+		t.Fatal("never answered")
+	}
+}

@@ -33,7 +33,9 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 		}
 		watched = true
 		s.hub.add(user, sync.Session, w)
-		s.shardOf(user).here().orphans.remove(sessionKey{user, sync.Session})
+		if here := s.shardOf(user).here(); here != nil {
+			here.orphans.remove(sessionKey{user, sync.Session})
+		}
 	}
 	op.done = func(a answer) {
 		in := a.err == nil && a.result.Code == command.OK
@@ -62,6 +64,9 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 	if a.err != nil {
 		return nil, a.err
 	}
+	if op.doubt && cmd.Instead != 0 && a.result.Code == command.CodeConflict {
+		return nil, fmt.Errorf("%w: what has ended the session may be this login", store.ErrUnknown)
+	}
 	return a.sync, a.result.Err()
 }
 
@@ -73,8 +78,8 @@ func (s *Store) Unwatch(user command.UserID, session command.SessionID) {
 		return
 	}
 	sh := s.shardOf(user)
-	if sh.leading() != nil {
-		sh.here().orphans.add(sessionKey{user, session}, true)
+	if l := sh.leading(); l != nil {
+		l.shard.orphans.add(sessionKey{user, session}, true)
 	}
 	if s.cluster != nil {
 		var acks *store.Acks

@@ -131,7 +131,7 @@ func (sh *localShard) config(of *placement.Shard) replica.Config {
 // notify is replica.Config.Notify. Where this node does not lead, the leader tells those
 // who listen here.
 func (sh *localShard) notify(out *shard.Outcome) {
-	if sh.store.cluster == nil || sh.leading() != nil {
+	if sh.store.cluster == nil || sh.leader.Load() != nil { // even while it hands over
 		sh.store.hub.notify(out)
 	}
 }

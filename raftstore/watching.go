@@ -354,8 +354,8 @@ func (h *hub) removeGroupOf(group command.GroupID, a *watch.Audience) {
 // Lost implements watch.Host: the node's sessions are orphans from now on.
 func (h hosting) Lost(a *watch.Audience) {
 	for _, key := range h.hub.lost(a) {
-		if sh := h.shardOf(key.user); sh.leading() != nil {
-			sh.here().orphans.add(key, false)
+		if l := h.shardOf(key.user).leading(); l != nil {
+			l.shard.orphans.add(key, false)
 		}
 	}
 	h.hub.presence.unfollowAll(a)

@@ -28,6 +28,10 @@ import (
 //	end     xxhash64 of all bytes before this frame
 const snapshotVersion = 4
 
+// StateVersion is the version in which states are encoded. Checksums of one state differ
+// between versions.
+const StateVersion = snapshotVersion
+
 const snapshotMagic = "belfry"
 
 const (

@@ -45,7 +45,8 @@ func answer(s *shard.State, now int64, queries []query.Query) error {
 // ReadCommitted is Read in an apply step, after all that was enqueued before: it is
 // linearizable, and costs a place in a log entry. Every failure but a refusal is a
 // store.ErrUnavailable, since a read changes nothing that could be in doubt, or the
-// error of ctx. After the latter the queries may still be written to.
+// error of ctx. It is a store.ErrNotLeader only if the leadership has ended. After an
+// error of ctx the queries may still be written to.
 func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) error {
 	read := make(chan error, 1)
 	var refused error
@@ -54,7 +55,7 @@ func (r *Replica) ReadCommitted(ctx context.Context, queries ...query.Query) err
 		Step: func(s *shard.State, now int64, _ *command.Result) { refused = answer(s, now, queries) },
 		Done: func(_ command.Result, err error) {
 			if err != nil {
-				read <- store.Unavailable(max(store.RetryAfter(err), time.Millisecond), err.Error())
+				read <- store.NotLeader(err.Error()) // no leadership outlives a batch that failed
 				return
 			}
 			read <- refused

@@ -298,6 +298,10 @@ func (f *Follower) next(p *peer) []byte {
 		acks, more := p.acks, len(p.queue) > 0
 		f.mu.Unlock()
 		for i := range batch {
+			if w.full() {
+				f.putBack(p, batch[i:], left[i:])
+				break
+			}
 			if terms[i] == 0 {
 				continue // another node leads the shard, and has been told
 			}
@@ -313,6 +317,22 @@ func (f *Follower) next(p *peer) []byte {
 		}
 	}
 	return w.bytes()
+}
+
+// putBack queues keys again, before the others, for which a message had no room.
+func (f *Follower) putBack(p *peer, keys []pendingKey, acks []*store.Acks) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	back := make([]pendingKey, 0, len(keys)+len(p.queue))
+	for i, k := range keys {
+		if later, is := p.queued[k.key]; !is {
+			p.queued[k.key] = acks[i]
+			back = append(back, k)
+		} else if later == nil {
+			p.queued[k.key] = acks[i]
+		}
+	}
+	p.queue = append(back, p.queue...)
 }
 
 // hear passes on what a peer says, unless it is about a shard that another leads.
