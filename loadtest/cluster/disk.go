@@ -54,8 +54,12 @@ func followerFull(ctx context.Context, l *load, i int, hold time.Duration) ([]fi
 	if before[failures] != after[failures] {
 		return nil, fmt.Errorf("the log of %s, which led shard %d, failed while another node's disk was full", leader, shard)
 	}
-	if now, err := l.leader(ctx, shard); err != nil || now != leader {
-		return nil, fmt.Errorf("shard %d is led by %v, was by %s: %w", shard, now, leader, err)
+	now, err := l.leader(ctx, shard)
+	if err != nil {
+		return nil, err
+	}
+	if now != leader {
+		return nil, fmt.Errorf("shard %d is led by %v, was by %s", shard, now, leader)
 	}
 	return append(figures, figure{figureCaughtUp, caughtUp}), nil
 }
