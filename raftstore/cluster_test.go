@@ -61,6 +61,7 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 		}
 		c.m.Shards = append(c.m.Shards, of)
 	}
+	t.TempDir() // its removal is registered before the nodes are stopped, so it comes after
 	t.Cleanup(func() {
 		for i := range c.nodes {
 			c.stop(i)
