@@ -15,8 +15,8 @@ import (
 const (
 	// spreadEvery is how often a node looks whether leaderships belong elsewhere.
 	spreadEvery = time.Second
-	// spreadAfter is how long the node where a leadership belongs must have been
-	// connected, and spreadRetry the pause after a transfer that failed.
+	// spreadAfter is how long the replica where a leadership belongs must have been fit to
+	// take it over, and spreadRetry the pause after a transfer that failed.
 	spreadAfter = 10 * time.Second
 	spreadRetry = 30 * time.Second
 	// transferTimeout bounds one transfer, and drainMost how many a draining node makes at
@@ -172,6 +172,44 @@ func (s *Store) slowDisk() {
 	s.cluster.slowUntil = time.Now().Add(slowDiskFor)
 }
 
+// A candidate is another node's replica of a shard that this node leads, in one
+// leadership.
+type candidate struct {
+	of   *leader
+	node placement.NodeID
+}
+
+// fit returns the candidates that could take over now. A node that is connected may have a
+// replica that could not: its disk may be full.
+func (s *Store) fit(m *placement.Map) (fit []candidate) {
+	for _, sh := range s.shards() {
+		l, of := sh.leading(), m.Shard(sh.id)
+		if l == nil || of == nil {
+			continue
+		}
+		for _, r := range of.Replicas {
+			if r.Node != s.cluster.Node && !r.Leaving && s.mayLead(m, r.Node) && l.shard.local.Fit(r.ID) == nil {
+				fit = append(fit, candidate{l, r.Node})
+			}
+		}
+	}
+	return fit
+}
+
+// since returns since when the candidates that are fit now have been so without a break;
+// before is what it returned last. It begins anew with each leadership: one that an
+// election has just moved does not go back at once to where something may be wrong.
+func since(before map[candidate]time.Time, fit []candidate, now time.Time) map[candidate]time.Time {
+	at := make(map[candidate]time.Time, len(fit))
+	for _, c := range fit {
+		at[c] = now
+		if began, ok := before[c]; ok {
+			at[c] = began
+		}
+	}
+	return at
+}
+
 // spread hands leaderships over that belong elsewhere, until ctx ends: to the first node
 // of the shard's replicas that is well, or to any that may lead if this one is to lead
 // nothing.
@@ -179,7 +217,7 @@ func (s *Store) spread(ctx context.Context) {
 	tick := time.NewTicker(spreadEvery)
 	defer tick.Stop()
 	said := ""
-	since := make(map[placement.NodeID]time.Time) // when a node was first seen connected, and willing
+	var fitSince map[candidate]time.Time
 	retry := make(map[*shardRef]time.Time)
 	for {
 		select {
@@ -205,25 +243,22 @@ func (s *Store) spread(ctx context.Context) {
 			continue
 		}
 		m := s.clusterMap()
-		for _, n := range m.Nodes {
-			if n.ID == s.cluster.Node || !s.mayLead(m, n.ID) {
-				delete(since, n.ID)
-			} else if since[n.ID].IsZero() {
-				since[n.ID] = now
-			}
-		}
+		fitSince = since(fitSince, s.fit(m), now)
 		for _, sh := range s.shards() {
+			l := sh.leading()
 			to := s.belongs(m, sh, func(node placement.NodeID) bool {
-				at, ok := since[node]
+				at, ok := fitSince[candidate{l, node}]
 				return ok && now.Sub(at) >= spreadAfter
 			})
-			if to == "" || sh.leading() == nil || now.Before(retry[sh]) {
+			if to == "" || now.Before(retry[sh]) {
 				continue
 			}
 			ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 			if err := s.Transfer(ctx, sh.id, to); err != nil {
 				retry[sh] = now.Add(spreadRetry)
 				sh.log.Info("leadership not handed over", "to", to, "err", err)
+			} else {
+				sh.log.Info("leadership handed over to where it belongs", "to", to)
 			}
 			cancel()
 			break // one in each round

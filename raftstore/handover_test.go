@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -109,6 +110,55 @@ func TestNobodyMayLead(t *testing.T) {
 	time.Sleep(5 * spreadEvery)
 	if _, after := c.store(c.leader(0)).shards()[0].here().local.Leader(); after > before+1 {
 		t.Errorf("term %d became %d", before, after)
+	}
+}
+
+// A node that is connected does not get a leadership while its replica is not well.
+func TestFit(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	victim := c.others(0)[0]
+	fit := func() (nodes []placement.NodeID) {
+		for _, n := range c.nodes {
+			for _, c := range n.store.Load().fit(c.m) {
+				nodes = append(nodes, c.node)
+			}
+		}
+		return nodes
+	}
+	both := func() bool { return len(fit()) == 2 }
+	eventually(t, "both others are fit", both)
+	if err := c.store(victim).stopShard(0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the one that is left is fit", func() bool {
+		f := fit()
+		return len(f) == 1 && f[0] != c.nodes[victim].id
+	})
+	if err := c.store(victim).resumeShard(0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both others are fit again", both)
+}
+
+// A break, or another leadership, has the time begin anew in which a replica has been fit.
+func TestFitSince(t *testing.T) {
+	first, second := new(leader), new(leader)
+	a, b, later := candidate{first, "a"}, candidate{first, "b"}, candidate{second, "a"}
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	var got map[candidate]time.Time
+	for i, step := range []struct {
+		fit  []candidate
+		want map[candidate]time.Time
+	}{
+		{[]candidate{a, b}, map[candidate]time.Time{a: at(0), b: at(0)}},
+		{[]candidate{a}, map[candidate]time.Time{a: at(0)}},
+		{[]candidate{a, b}, map[candidate]time.Time{a: at(0), b: at(2)}},
+		{[]candidate{later}, map[candidate]time.Time{later: at(3)}},
+		{[]candidate{a}, map[candidate]time.Time{a: at(4)}},
+	} {
+		if got = since(got, step.fit, at(int64(i))); !maps.Equal(got, step.want) {
+			t.Errorf("step %d: fit since %v, want %v", i, got, step.want)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type Metrics struct {
 	logFailures  *prometheus.CounterVec
 	gated        *prometheus.CounterVec
 	rescues      *prometheus.CounterVec
+	handovers    *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics. They are not registered.
@@ -54,6 +55,7 @@ func NewMetrics() *Metrics {
 		logFailures:  counter("log_failures_total", "Times the log failed and was opened again."),
 		gated:        counter("disk_hangs_total", "Times an append took so long that this node stopped leading the shard."),
 		rescues:      counter("stuck_followers_total", "Times a follower got nothing of the log, so that the shard was handed over or opened again."),
+		handovers:    counter("handovers_total", "Times that this node has given the leadership up to another one on purpose."),
 	}
 }
 
@@ -62,7 +64,7 @@ func (m *Metrics) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.commit, m.append, m.apply, m.batch, m.queued, m.snapshots, m.snapshotFail,
 		m.stateBytes, m.stopped, m.serving, m.restoring, m.logFailures,
-		m.gated, m.rescues,
+		m.gated, m.rescues, m.handovers,
 	}
 }
 
@@ -73,7 +75,7 @@ type shardMetrics struct {
 	stopped, serving, snapshotFailed prometheus.Gauge
 	restoring                        prometheus.Gauge
 	snapshots, failures              prometheus.Counter
-	gated, rescues                   prometheus.Counter
+	gated, rescues, handovers        prometheus.Counter
 }
 
 func (m *Metrics) shard(id uint32) *shardMetrics {
@@ -87,6 +89,7 @@ func (m *Metrics) shard(id uint32) *shardMetrics {
 		restoring: m.restoring.WithLabelValues(l),
 		snapshots: m.snapshots.WithLabelValues(l), failures: m.logFailures.WithLabelValues(l),
 		gated: m.gated.WithLabelValues(l), rescues: m.rescues.WithLabelValues(l),
+		handovers: m.handovers.WithLabelValues(l),
 	}
 }
 

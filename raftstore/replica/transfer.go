@@ -29,6 +29,17 @@ func (r *Replica) Transfer(ctx context.Context, to string) error {
 	return nil
 }
 
+// Fit returns nil if another replica could take the leadership over from this one now,
+// or why not.
+func (r *Replica) Fit(id string) error {
+	l := r.leadership.Load()
+	if l == nil {
+		return r.unavailable()
+	}
+	_, err := l.successor(id)
+	return err
+}
+
 // transfer is Transfer. Raft has such a thing itself. It refuses commands meanwhile, and
 // those that come after a transfer that has failed would overtake them; it reports success
 // when nobody leads afterwards; and it may go on refusing when it should have ended.
@@ -47,6 +58,7 @@ func (l *leadership) transfer(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
+	l.replica.metrics.handovers.Inc()
 	return l.awaitLeader(ctx, to)
 }
 

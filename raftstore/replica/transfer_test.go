@@ -33,6 +33,9 @@ func TestTransfer(t *testing.T) {
 		refused := func(to, want string) {
 			t.Helper()
 			_, term := c.replica(from).Leader()
+			if err := c.replica(from).Fit(to); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Fit(%q) = %v, want %q", to, err, want)
+			}
 			err := c.replica(from).Transfer(ctx, to)
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("Transfer(%q) = %v, want %q", to, err, want)
@@ -45,6 +48,10 @@ func TestTransfer(t *testing.T) {
 		refused(from, "leads already")
 		refused("x", "no member")
 		others := c.others(from)
+		eventually(t, "both are fit", func() bool { return c.replica(from).Fit(others[0]) == nil && c.replica(from).Fit(others[1]) == nil })
+		if c.replica(others[0]).Fit(from) == nil {
+			t.Error("to one that does not lead, another one is fit to take over")
+		}
 		c.kill(others[0])
 		time.Sleep(time.Second)
 		refused(others[0], "does not answer")
