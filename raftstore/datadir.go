@@ -27,7 +27,7 @@ import (
 //	shard-NNNN/STOPPED why the shard has stopped, if it has
 //	shard-NNNN-ID/     in a cluster: that of replica ID, unless it is older than the cluster
 //	shard-NNNN-ID/replica.json  whose directory it is, see replicaInfo
-//	placement/         in a cluster: see placement.GroupConfig
+//	placement/, placement.voter  in a cluster: see placement.GroupConfig
 const dataFormat = 7
 
 // dataInfo is the content of belfry.json.

@@ -299,7 +299,32 @@ func (t *change) leave(id NodeID) {
 			t.leaveReplica(t.Shards[i].ID, r.ID)
 		}
 	}
-	t.dropEmpty(id)
+}
+
+// DropNode removes a node that is leaving from the map, once it holds no replica and is no
+// member of placement's group.
+type DropNode struct {
+	Node NodeID `json:"node"`
+}
+
+func (c *DropNode) apply(t *change) error {
+	if t.state.removedNode("node", c.Node) != nil {
+		return nil
+	}
+	n := t.Node(c.Node)
+	switch {
+	case n == nil:
+		return refuse("node", "there is no node %q", c.Node)
+	case !n.Leaving:
+		return refuse("node", "%q is not leaving", n.Name)
+	case holdsReplica(&t.Map, c.Node):
+		return refuse("node", "%q holds replicas", n.Name)
+	}
+	r := &t.state.retired
+	r.Nodes = newest(append(r.Nodes, RetiredNode{ID: n.ID, Name: n.Name}))
+	nodes := t.nodes()
+	*nodes = slices.DeleteFunc(*nodes, func(n Node) bool { return n.ID == c.Node })
+	return nil
 }
 
 // ReplaceNode lets the node New take the place of Old, which is lost or is to leave.

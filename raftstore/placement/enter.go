@@ -206,7 +206,7 @@ func (g *Group) establish(set []Join) error {
 	g.mu.Unlock()
 	g.tellNodes()
 	g.log.Info("founding a cluster", "nodes", len(set))
-	return g.openMember()
+	return g.openMember(false)
 }
 
 // join asks the cluster to take this node, or tells it of its new address, until a

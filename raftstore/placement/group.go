@@ -42,6 +42,8 @@ type GroupConfig struct {
 	//	founders.json   the nodes that this one founded the cluster with
 	//	raft.db         log and votes
 	//	snapshots/
+	//
+	// Beside it, DIR.voter has the mark of raft.db, see markVotes.
 	Dir     string
 	Node    Node // this one: ID, Name, Address, Roles
 	Network Network
@@ -140,7 +142,7 @@ func Open(cfg GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	if g.founders != nil || g.shouldVote() {
-		if err := g.openMember(); err != nil {
+		if err := g.openMember(false); err != nil {
 			g.end(nil)
 			return nil, err
 		}

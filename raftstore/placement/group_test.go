@@ -321,23 +321,6 @@ func removeLeaving(p *process) {
 	}
 }
 
-// TestLostVotes keeps a node's UUID but not its votes.
-func TestLostVotes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
-		all[1].stop()
-		delete(w.disks, all[1].cfg.Dir)
-		if p, err := w.open(w.config(1, 3)); err == nil || !strings.Contains(err.Error(), "replace-node") {
-			t.Errorf("Open = %v, %v; want an error that names replace-node", p, err)
-		}
-	})
-}
-
 // TestCopiedFolder starts a second process with the files of one that runs.
 func TestCopiedFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,8 +17,10 @@ import (
 
 // A probe is how the leader looks after the other nodes.
 type probe struct {
-	// Member: the node is a member of the Raft group, as the leader has it.
+	// Member: the node is a member of the Raft group, as the leader has it. Votes: it has
+	// a vote there.
 	Member bool   `json:"member"`
+	Votes  bool   `json:"votes,omitempty"`
 	Leader NodeID `json:"leader"`
 }
 
@@ -35,9 +37,14 @@ func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
 	g.mu.Unlock()
 	m := g.running()
 	switch {
+	case m == nil && g.founding():
+		return probeAnswer{}, nil // it begins by itself, with all founders
 	case m == nil && (p.Member || g.shouldVote()):
 		// The leader is to find Raft running when it adds this node.
-		if err := g.openMember(); err != nil {
+		if err := g.openMember(p.Votes); err != nil {
+			if errors.Is(err, errVotesLost) {
+				g.end(err)
+			}
 			return probeAnswer{}, err
 		}
 		return probeAnswer{}, nil
@@ -48,6 +55,13 @@ func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
 	}
 	_, leader := m.raft.LeaderWithID()
 	return probeAnswer{Applied: m.raft.AppliedIndex(), Leader: NodeID(leader)}, nil
+}
+
+// founding reports whether this node is to found a cluster and has not begun to.
+func (g *Group) founding() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.founders == nil && g.m.Cluster == "" && (g.cfg.Expect > 0 || g.cfg.Solo)
 }
 
 // followedFor is for how many ticks a node without Raft believes that the leader which
@@ -123,6 +137,11 @@ func (l *leadership) round() {
 	for _, c := range Plan(g.Map(), NewUUID) {
 		l.propose(c)
 	}
+	if members := l.servers(); members != nil {
+		for _, c := range planDrops(g.Map(), members) {
+			l.propose(c)
+		}
+	}
 }
 
 // initial returns the command that makes the cluster, nil if this node did not found it.
@@ -183,8 +202,8 @@ func (l *leadership) probe() {
 		calls.Go(func() {
 			ctx, cancel := context.WithTimeout(g.ctx, g.cfg.tick)
 			defer cancel()
-			_, member := members[n.ID]
-			a, err := call[probeAnswer](ctx, g, n.ID, "", methodProbe, probe{Member: member, Leader: g.cfg.Node.ID})
+			votes, member := members[n.ID]
+			a, err := call[probeAnswer](ctx, g, n.ID, "", methodProbe, probe{Member: member, Votes: votes, Leader: g.cfg.Node.ID})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil && a.Leader == g.cfg.Node.ID && a.Applied >= applied {
@@ -212,93 +231,36 @@ func (l *leadership) servers() map[NodeID]bool {
 	return votes
 }
 
-// converge brings the members of the Raft group one step nearer to Map.Voters: first
-// without a vote; with one once it was well for a while; and only then others leave.
-// What hashicorp/raft does when a change makes a quorum unreachable is to accept it and
-// to stop for good, so each step is checked before.
+// converge brings the members of the Raft group one step nearer to what they should be.
 func (l *leadership) converge() {
-	r := l.m.raft
-	want, have := l.g.Map().Voters(), l.servers()
-	if len(want) == 0 || len(have) == 0 {
+	g, r := l.g, l.m.raft
+	of := members{leader: g.cfg.Node.ID, votes: l.servers(), up: l.up, well: map[NodeID]bool{}}
+	for node, rounds := range l.well {
+		of.well[node] = rounds >= stableTicks
+	}
+	change := g.Map().nextChange(&of)
+	id, address := raft.ServerID(change.node), raft.ServerAddress(change.node)
+	var future raft.IndexFuture
+	switch change.step {
+	case stepNone:
 		return
-	}
-	step := func(what string, node NodeID, change raft.IndexFuture) {
-		err := change.Error()
-		if err == nil {
-			// A snapshot needs an entry behind that of the change.
-			err = r.Barrier(proposeTry).Error()
-		}
-		l.g.log.Info("members of placement", "change", what, "node", l.g.label(node), "err", err)
-	}
-	all := true
-	for _, node := range want {
-		votes, member := have[node]
-		switch {
-		case !member:
-			step("add", node, r.AddNonvoter(raft.ServerID(node), raft.ServerAddress(node), 0, proposeTry))
-			return
-		case votes:
-		case l.well[node] >= stableTicks && l.quorumWith(have, node):
-			step("vote", node, r.AddVoter(raft.ServerID(node), raft.ServerAddress(node), 0, proposeTry))
-			return
-		default:
-			all = false
-		}
-	}
-	if !all {
+	case stepHandOver:
+		err := r.LeadershipTransferToServer(id, address).Error()
+		g.log.Info("handing over placement", "to", g.label(change.node), "err", err)
 		return
+	case stepAdd:
+		future = r.AddNonvoter(id, address, 0, proposeTry)
+	case stepVote:
+		future = r.AddVoter(id, address, 0, proposeTry)
+	case stepRemove:
+		future = r.RemoveServer(id, 0, proposeTry)
 	}
-	for node, votes := range have {
-		if slices.Contains(want, node) || votes && !l.quorumWithout(have, node) {
-			continue
-		}
-		if node == l.g.cfg.Node.ID {
-			l.handOver(want)
-			return
-		}
-		step("remove", node, r.RemoveServer(raft.ServerID(node), 0, proposeTry))
-		return
+	err := future.Error()
+	if err == nil {
+		// A snapshot needs an entry behind that of the change.
+		err = r.Barrier(proposeTry).Error()
 	}
-}
-
-// quorumWith reports whether the voters that are up are a majority once node votes too.
-func (l *leadership) quorumWith(have map[NodeID]bool, node NodeID) bool {
-	voters, up := 1, 1 // node, which is up
-	for id, votes := range have {
-		if votes && id != node {
-			voters++
-			if l.up[id] {
-				up++
-			}
-		}
-	}
-	return up > voters/2
-}
-
-// quorumWithout reports whether the voters that are up are a majority without node.
-func (l *leadership) quorumWithout(have map[NodeID]bool, node NodeID) bool {
-	voters, up := 0, 0
-	for id, votes := range have {
-		if votes && id != node {
-			voters++
-			if l.up[id] {
-				up++
-			}
-		}
-	}
-	return up > voters/2
-}
-
-// handOver gives the leadership to a voter that is well, since this node is to leave.
-func (l *leadership) handOver(want []NodeID) {
-	for _, node := range want {
-		if l.well[node] > 0 {
-			err := l.m.raft.LeadershipTransferToServer(raft.ServerID(node), raft.ServerAddress(node)).Error()
-			if err == nil || !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
-				return
-			}
-		}
-	}
+	g.log.Info("members of placement", "change", change.step.String(), "node", g.label(change.node), "err", err)
 }
 
 // label returns the name of a node for logs.

@@ -43,7 +43,8 @@ type Node struct {
 	Admitted bool `json:"admitted"`
 	// Maintenance: it gets no leadership and no new replica.
 	Maintenance bool `json:"maintenance,omitempty"`
-	// Leaving: others take the place of its replicas; it goes with the last of them.
+	// Leaving: others take the place of its replicas, and of its vote; it goes once it has
+	// neither.
 	Leaving bool `json:"leaving,omitempty"`
 }
 

@@ -111,8 +111,9 @@ func (g *Group) raftConfig(leads chan bool) *raft.Config {
 }
 
 // openMember starts Raft unless it runs. It begins the group if this node is one of its
-// founders and the log is empty.
-func (g *Group) openMember() (err error) {
+// founders and the log is empty. votes says that the leader has this node as a voter. The
+// error is errVotesLost if the node has voted, or may have, and knows nothing of it.
+func (g *Group) openMember(votes bool) (err error) {
 	g.memberMu.Lock()
 	defer g.memberMu.Unlock()
 	if g.running() != nil || g.ctx.Err() != nil {
@@ -137,8 +138,9 @@ func (g *Group) openMember() (err error) {
 	if err != nil {
 		return err
 	}
-	if !exists && g.Map().Version > 0 && g.founders != nil {
-		return errors.New("placement: " + g.cfg.Dir + " has lost its raft.db, and with it the votes of this node: begin with an empty data folder, and run belfry cluster replace-node on another node")
+	lost := !exists && (g.founders == nil && votes || g.founders != nil && g.Map().Version > 0)
+	if err := g.markVotes(st.stable, exists, lost); err != nil {
+		return err
 	}
 	if !exists && g.founders != nil {
 		var first raft.Configuration
@@ -149,7 +151,7 @@ func (g *Group) openMember() (err error) {
 			return err
 		}
 	}
-	r, err := raft.NewRaft(conf, &fsm{g: g, state: NewState()}, st.log, st.stable, st.snapshots, transport)
+	r, err := startRaft(conf, &fsm{g: g, state: NewState()}, st, transport)
 	if err != nil {
 		return err
 	}

@@ -83,8 +83,9 @@ func (e *endpoint) CallAddress(ctx context.Context, address, method string, requ
 func (e *endpoint) Call(ctx context.Context, node NodeID, method string, request []byte) ([]byte, error) {
 	e.w.mu.Lock()
 	address := e.nodes[node]
+	other := e.w.up[address]
 	e.w.mu.Unlock()
-	if address == "" {
+	if address == "" || other != nil && other.id != node { // a link refuses whoever is there instead
 		return nil, errUnreached
 	}
 	return e.CallAddress(ctx, address, method, request)

@@ -101,12 +101,41 @@ func (m *Map) Voters() []NodeID {
 	var voters []NodeID
 	for i := range m.Nodes {
 		n := &m.Nodes[i]
-		if n.Admitted && !n.Leaving && n.Address != "" && n.Roles.Has(RoleStore) && len(voters) < maxVoters {
+		if n.mayVote() && n.Address != "" && len(voters) < m.voterCount() {
 			voters = append(voters, n.ID)
 		}
 	}
-	if n := len(voters); n%2 == 0 && n > 0 {
-		voters = voters[:n-1]
-	}
 	return voters
+}
+
+// voterCount returns how many nodes should vote. A node that is expected in the place of
+// another counts before it has joined, so that no vote is taken away meanwhile.
+func (m *Map) voterCount() int {
+	count := 0
+	for i := range m.Nodes {
+		if m.Nodes[i].mayVote() {
+			count++
+		}
+	}
+	count = min(count, maxVoters)
+	if count%2 == 0 && count > 0 {
+		count--
+	}
+	return count
+}
+
+func (n *Node) mayVote() bool { return n.Admitted && !n.Leaving && n.Roles.Has(RoleStore) }
+
+// planDrops returns the commands that remove the nodes that have left: they hold no
+// replica, and are not among the members of placement's group. Until then others know
+// where they are, and they count.
+func planDrops(m *Map, members map[NodeID]bool) []Command {
+	var commands []Command
+	for i := range m.Nodes {
+		n := &m.Nodes[i]
+		if _, member := members[n.ID]; n.Leaving && !member && !holdsReplica(m, n.ID) {
+			commands = append(commands, &DropNode{Node: n.ID})
+		}
+	}
+	return commands
 }

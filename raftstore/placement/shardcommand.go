@@ -127,9 +127,7 @@ func (c *RemoveReplica) apply(t *change) error {
 	if !made {
 		return refuse("id", "it is the only replica of shard %d that was made", c.Shard)
 	}
-	node := old.Node
 	t.removeReplica(c.Shard, c.ID)
-	t.dropEmpty(node)
 	return nil
 }
 

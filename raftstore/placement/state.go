@@ -159,18 +159,6 @@ func (t *change) removeReplica(shard uint32, id string) {
 	r.Replicas = newest(append(r.Replicas, RetiredReplica{shard, id}))
 }
 
-// dropEmpty removes the node with that ID if it is leaving and holds no replica.
-func (t *change) dropEmpty(id NodeID) {
-	n := t.Node(id)
-	if n == nil || !n.Leaving || holdsReplica(&t.Map, id) {
-		return
-	}
-	r := &t.state.retired
-	r.Nodes = newest(append(r.Nodes, RetiredNode{ID: n.ID, Name: n.Name}))
-	nodes := t.nodes()
-	*nodes = slices.DeleteFunc(*nodes, func(n Node) bool { return n.ID == id })
-}
-
 func newest[T any](list []T) []T { return list[max(0, len(list)-maxRetired):] }
 
 func holdsReplica(m *Map, id NodeID) bool {

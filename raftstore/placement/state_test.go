@@ -77,7 +77,7 @@ func (b *bench) do(c Command) {
 func (b *bench) plan() {
 	b.t.Helper()
 	for range 1000 {
-		commands := Plan(b.s.Map(), b.newID)
+		commands := slices.Concat(Plan(b.s.Map(), b.newID), planDrops(b.s.Map(), nil))
 		for _, sh := range b.s.Map().Shards {
 			removed := false // one in a round, as a leader does it
 			for _, r := range sh.Replicas {
@@ -422,7 +422,9 @@ func randomCommand(rng *rand.Rand, b *bench) Command {
 		}
 		return fmt.Sprintf("r%d", 1+rng.IntN(b.ids))
 	}
-	switch rng.IntN(13) {
+	switch rng.IntN(14) {
+	case 12:
+		return &DropNode{Node: someNode()}
 	case 0:
 		j := store(string(someNode()))
 		if rng.IntN(4) == 0 {

@@ -18,6 +18,7 @@ var kinds = map[string]reflect.Type{
 	"admit":         reflect.TypeFor[Admit](),
 	"maintain":      reflect.TypeFor[Maintain](),
 	"removeNode":    reflect.TypeFor[RemoveNode](),
+	"dropNode":      reflect.TypeFor[DropNode](),
 	"replaceNode":   reflect.TypeFor[ReplaceNode](),
 	"setConfig":     reflect.TypeFor[SetConfig](),
 	"addReplica":    reflect.TypeFor[AddReplica](),

@@ -24,6 +24,7 @@ func TestGoldenCommands(t *testing.T) {
 		&SetConfig{Expect: 1, Limits: command.Limits{OfflineTTL: time.Hour}, HookBytes: 6},
 		&AddReplica{Shard: 1, NewReplica: NewReplica{"r1", "n1"}}, &ReplicaMade{Shard: 1, ID: "r1"},
 		&LeaveReplica{Shard: 1, ID: "r1"}, &RemoveReplica{Shard: 1, ID: "r1"}, &Prefer{Shard: 1, ID: "r1"},
+		&DropNode{Node: "n2"},
 	}
 	seen := map[string]bool{}
 	var text strings.Builder

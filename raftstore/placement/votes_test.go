@@ -1,0 +1,120 @@
+package placement
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/raft"
+)
+
+// TestLostVotes takes from a voter what it has of its votes, and keeps its UUID: whether it
+// has founded the cluster or joined it, it must not start, and names the command that
+// mends it.
+func TestLostVotes(t *testing.T) {
+	for name, test := range map[string]struct {
+		voter int // 0 and 1 have founded the cluster; 2 has joined it
+		lose  func(w *world, dir string) error
+	}{
+		"raft.db of a founder": {1, func(w *world, dir string) error { delete(w.disks, dir); return nil }},
+		"raft.db of another":   {2, func(w *world, dir string) error { delete(w.disks, dir); return nil }},
+		"raft.db, with snapshots there": {2, func(w *world, dir string) error {
+			w.disks[dir].store = raft.NewInmemStore()
+			return takeSnapshot(w.disks[dir].snapshots)
+		}},
+		"all of a founder": {1, func(w *world, dir string) error { delete(w.disks, dir); return os.RemoveAll(dir) }},
+		"all of another":   {2, func(w *world, dir string) error { delete(w.disks, dir); return os.RemoveAll(dir) }},
+		"all of another, with its mark": {2, func(w *world, dir string) error {
+			delete(w.disks, dir)
+			return errors.Join(os.RemoveAll(dir), os.Remove(dir+".voter"))
+		}},
+		"raft.db is one of another node": {1, func(w *world, dir string) error {
+			w.disks[dir] = w.disks[filepath.Join(filepath.Dir(dir), "a")]
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				all := w.threeAndOne()
+				p := all[test.voter]
+				cfg := p.cfg
+				p.stop()
+				if err := test.lose(w, cfg.Dir); err != nil {
+					t.Fatal(err)
+				}
+				p, err := w.open(cfg)
+				if err == nil { // until the leader says that it votes
+					<-p.Done()
+					err = p.Err()
+					if p.running() != nil {
+						t.Error("Raft runs")
+					}
+					p.stop()
+				}
+				if !errors.Is(err, errVotesLost) || !strings.Contains(err.Error(), "belfry cluster replace-node "+cfg.Node.Name) {
+					t.Errorf("the node ended with %v, want errVotesLost and the command", err)
+				}
+			})
+		})
+	}
+}
+
+// TestVotesKept restarts voters that have all they had, and one that died before it noted
+// that its raft.db is marked.
+func TestVotesKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		all := w.threeAndOne()
+		for i, p := range all {
+			p.stop()
+			if i == 2 {
+				if err := os.Remove(p.markPath()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all[i] = w.run(p.cfg)
+			w.eventually("it votes again", func() bool { return all[i].running() != nil })
+			if _, err := os.Stat(p.markPath()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// threeAndOne runs three founders, the third of which another one replaces: the
+// last is a voter that has founded nothing.
+func (w *world) threeAndOne() []*process {
+	w.t.Helper()
+	var all []*process
+	for i := range 3 {
+		all = append(all, w.run(w.config(i, 3)))
+	}
+	w.sameCluster(all)
+	w.eventually("made", func() bool { makeAll(all[0]); return len(Plan(all[0].Map(), NewUUID)) == 0 })
+	cfg := w.config(3, 0)
+	cfg.Join = []string{addr(0), addr(1)}
+	all = append(all, w.run(cfg))
+	w.eventually("it has joined", func() bool { return all[0].Map().Node(cfg.Node.ID) != nil })
+	if err := all[1].propose(&ReplaceNode{Old: "uuid-c", New: cfg.Node.ID}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.eventually("it votes instead of the third", func() bool {
+		makeAll(all[1])
+		removeLeaving(all[1])
+		return all[1].Map().Node("uuid-c") == nil
+	})
+	all[2].stop()
+	return []*process{all[0], all[1], all[3]}
+}
+
+func takeSnapshot(s raft.SnapshotStore) error {
+	sink, err := s.Create(raft.SnapshotVersionMax, 1, 1, raft.Configuration{}, 0, nil)
+	if err != nil {
+		return err
+	}
+	return sink.Close()
+}
