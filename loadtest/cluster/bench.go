@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/client"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest"
 	"github.com/belfry-im/belfry/loadtest/nodes"
@@ -33,6 +34,7 @@ type config struct {
 	Nodes       int
 	Shards      int // 0 = the scenario's, else 2
 	Users       int // an even number
+	Rooms       int // groups in which others chat
 	Rate        int // messages per second; 0 = as fast as windows allow
 	Body        int // bytes
 	RaftLog     string
@@ -57,6 +59,8 @@ func (c *config) check() error {
 		return errors.New("-for: want servers that take orders to fail, without -plain")
 	case c.Users < 2 || c.Users%2 != 0:
 		return fmt.Errorf("-users %d: want an even number", c.Users)
+	case c.Rooms < 0:
+		return fmt.Errorf("-rooms %d: want at least 0", c.Rooms)
 	case c.Nodes < 1:
 		return fmt.Errorf("-nodes %d: want at least 1", c.Nodes)
 	}
@@ -84,6 +88,7 @@ type bench struct {
 	cluster *nodes.Cluster
 	disks   []*smalldisk.Disk // of the nodes; none unless the bench has small ones
 	began   time.Time
+	rooms   []*rooms // in which users have chatted
 
 	mu         sync.Mutex // guards violations, and the lines of Out
 	violations []string
@@ -183,12 +188,18 @@ type load struct {
 	silences *loadtest.Silences
 }
 
-// chat lets new users chat for as long as do runs, and verifies all that they get
-// and all of history. What is wrong is noted; an error means that nothing could be
+// chat lets new users chat, in pairs and in groups, for as long as do runs, and
+// verifies all that they get and all of history. What is wrong is noted; an error means that nothing could be
 // verified.
 func (b *bench) chat(ctx context.Context, prefix string, codec protocol.Codec, do func(context.Context, *load) error) (*loadtest.PairsReport, []*loadtest.Client, error) {
 	var done error
 	var clients []*loadtest.Client
+	rooms, err := b.openRooms(ctx, prefix, codec)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rooms.close()
+	b.rooms = append(b.rooms, rooms)
 	openSends := window
 	if b.Rate > 0 {
 		openSends = 256 // what is due waits for a node, not for the window
@@ -205,6 +216,9 @@ func (b *bench) chat(ctx context.Context, prefix string, codec protocol.Codec, d
 			silences.Expect()
 			if done = l.awaitAnswers(ctx, nil); done == nil {
 				done = do(ctx, l)
+			}
+			if done == nil {
+				done = rooms.settle(ctx)
 			}
 			if done != nil && ctx.Err() == nil {
 				b.violated(done)
@@ -275,5 +289,31 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// visit logs a user's device in at a node and returns what onSynced says.
+func (b *bench) visit(ctx context.Context, n *nodes.Node, user, device string, resume client.Cursor, messages func([]client.Message)) (*client.Client, client.Synced, error) {
+	synced := make(chan client.Synced, 1)
+	c, err := client.Dial(ctx, client.Config{
+		URL: n.URL(), Device: device, Codec: protocol.Msgpack, ManualRead: true, Resume: resume,
+		Token:      func(context.Context) (string, error) { return b.cluster.Token(user) },
+		OnMessages: messages,
+		OnSynced: func(s client.Synced) {
+			select {
+			case synced <- s:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return nil, client.Synced{}, fmt.Errorf("%s at %s: %w", user, n, err)
+	}
+	select {
+	case s := <-synced:
+		return c, s, nil
+	case <-ctx.Done():
+		c.Close()
+		return nil, client.Synced{}, context.Cause(ctx)
 	}
 }

@@ -64,7 +64,7 @@ func testConfig(t *testing.T) config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config{Binary: binary, Dir: t.TempDir(), Nodes: nodeCount, Users: 20, Rate: 200, Body: 100, Seed: 1, Out: t.Output()}
+	return config{Binary: binary, Dir: t.TempDir(), Nodes: nodeCount, Users: 20, Rooms: 2, Rate: 200, Body: 100, Seed: 1, Out: t.Output()}
 }
 
 func (b *bench) logs(t *testing.T) {
@@ -97,7 +97,9 @@ func TestKill(t *testing.T) {
 // TestChatCatchesLoss has servers that come back with older data than they had when
 // they acknowledged.
 func TestChatCatchesLoss(t *testing.T) {
-	b, err := newBench(testConfig(t), "loss", nodeCount, false, false)
+	c := testConfig(t)
+	c.Rooms = 0
+	b, err := newBench(c, "loss", nodeCount, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +177,7 @@ func TestConfigRefusals(t *testing.T) {
 		"-scenario nothing: want some": func(c *config) { c.Scenarios = []string{"nothing"} },
 		"want one of them":             func(c *config) { c.For = time.Second },
 		"-users 3":                     func(c *config) { c.Users = 3 },
+		"-rooms -1":                    func(c *config) { c.Rooms = -1 },
 		"-nodes 0":                     func(c *config) { c.Nodes = 0 },
 		"without -plain":               func(c *config) { c.Plain, c.Scenarios = true, []string{"disk-hang"} },
 	} {

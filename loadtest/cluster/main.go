@@ -52,6 +52,7 @@ func main() {
 	flag.IntVar(&c.Nodes, "nodes", 3, "nodes of the cluster")
 	flag.IntVar(&c.Shards, "shards", 0, "shards; 0 = as many as the scenario has, else 2")
 	flag.IntVar(&c.Users, "users", 60, "users who chat, an even number")
+	flag.IntVar(&c.Rooms, "rooms", 6, "groups of 5 to 10 other users, several of whom write")
 	flag.IntVar(&c.Rate, "rate", 1000, "messages per second of all users; 0 = as fast as their windows of 16 allow")
 	flag.StringVar(&c.RaftLog, "raft-log", "", "of the servers; their default if it is not given")
 	flag.DurationVar(&c.Hold, "hold", 0, "how long a fault stands; 0 = as long as the scenario says")

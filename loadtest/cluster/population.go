@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/belfry-im/belfry/client"
-	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/loadtest/nodes"
 )
 
@@ -40,38 +39,12 @@ func (p *population) each(ctx context.Context, do func(ctx context.Context, n in
 	return g.Wait()
 }
 
-// dial logs a user's device in at a node and returns what onSynced says.
-func (p *population) dial(ctx context.Context, n *nodes.Node, user, device string, resume client.Cursor, messages func([]client.Message)) (*client.Client, client.Synced, error) {
-	synced := make(chan client.Synced, 1)
-	c, err := client.Dial(ctx, client.Config{
-		URL: n.URL(), Device: device, Codec: protocol.Msgpack, ManualRead: true, Resume: resume,
-		Token:      func(context.Context) (string, error) { return p.b.cluster.Token(user) },
-		OnMessages: messages,
-		OnSynced: func(s client.Synced) {
-			select {
-			case synced <- s:
-			default:
-			}
-		},
-	})
-	if err != nil {
-		return nil, client.Synced{}, fmt.Errorf("%s at %s: %w", user, n, err)
-	}
-	select {
-	case s := <-synced:
-		return c, s, nil
-	case <-ctx.Done():
-		c.Close()
-		return nil, client.Synced{}, context.Cause(ctx)
-	}
-}
-
 // newPopulation makes the users and what they have.
 func newPopulation(ctx context.Context, b *bench, at *nodes.Node) (*population, error) {
 	p := &population{b: b, cursors: map[string]client.Cursor{}}
 	var writers []*client.Client
 	for n := range populationWriters {
-		c, _, err := p.dial(ctx, at, fmt.Sprintf("writer-%d", n), "desk", client.Cursor{}, nil)
+		c, _, err := p.b.visit(ctx, at, fmt.Sprintf("writer-%d", n), "desk", client.Cursor{}, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +65,7 @@ func newPopulation(ctx context.Context, b *bench, at *nodes.Node) (*population, 
 	}
 	cursors := make([]client.Cursor, populationUsers)
 	err = p.each(ctx, func(ctx context.Context, n int) error {
-		c, _, err := p.dial(ctx, at, p.user(n), "phone", client.Cursor{}, nil)
+		c, _, err := p.b.visit(ctx, at, p.user(n), "phone", client.Cursor{}, nil)
 		if err != nil {
 			return err
 		}
@@ -115,13 +88,13 @@ func (p *population) look(ctx context.Context, at *nodes.Node, device string) (s
 	seen = make([]string, populationUsers)
 	err = p.each(ctx, func(ctx context.Context, n int) error {
 		user := p.user(n)
-		fresh, all, err := p.dial(ctx, at, user, device, client.Cursor{}, nil)
+		fresh, all, err := p.b.visit(ctx, at, user, device, client.Cursor{}, nil)
 		if err != nil {
 			return err
 		}
 		fresh.Close()
 		repeated := 0
-		back, since, err := p.dial(ctx, at, user, "phone", p.cursors[user], func(m []client.Message) { repeated += len(m) })
+		back, since, err := p.b.visit(ctx, at, user, "phone", p.cursors[user], func(m []client.Message) { repeated += len(m) })
 		if err != nil {
 			return err
 		}

@@ -197,8 +197,12 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 	if err != nil {
 		return b, figures, err
 	}
-	b.printf("%d messages, each once, in the order sent and in history; %d reconnects, %d pushed again, refused: %v",
-		report.Sent, report.Reconnects, report.Repeated, report.Refused)
+	posts := int64(0)
+	for _, r := range b.rooms {
+		posts += r.posts.Load()
+	}
+	b.printf("%d messages, and %d in groups, each once, in the order sent and in history; %d reconnects, %d pushed again, refused: %v",
+		report.Sent, posts, report.Reconnects, report.Repeated, report.Refused)
 	if s.unrefused && len(report.Refused) > 0 {
 		b.violated(fmt.Errorf("sends were refused: %v, want none", report.Refused))
 	}

@@ -113,7 +113,8 @@ func (t *torture) round(ctx context.Context, n int, length time.Duration) error 
 	if err := t.compareReplicas(ctx); err != nil {
 		return err
 	}
-	t.printf("round %d: %d messages, each once, in the order sent and in history; %d reconnects, refused: %v", n+1, report.Sent, report.Reconnects, report.Refused)
+	t.printf("round %d: %d messages, and %d in groups, each once, in the order sent and in history; %d reconnects, refused: %v",
+		n+1, report.Sent, t.rooms[n].posts.Load(), report.Reconnects, report.Refused)
 	return nil
 }
 
@@ -236,6 +237,13 @@ func (t *torture) last(ctx context.Context) error {
 		})
 	}
 	all.Wait()
+	for i, r := range t.rooms {
+		n := t.cluster.Nodes()[i%len(t.cluster.Nodes())]
+		if err := r.look(ctx, "last", n); err != nil {
+			t.violated(err)
+		}
+		t.sent += r.posts.Load()
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
