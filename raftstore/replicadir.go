@@ -26,10 +26,10 @@ type replicaInfo struct {
 
 const replicaFile = "replica.json"
 
-// prepareReplicaDir makes the directory of a replica that is new, and checks that an
-// existing one is that of the replica. An error names the command that mends it; node is
-// the name of this node.
-func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.Replica, node string) error {
+// prepareReplicaDir makes the directory of a replica that is new, with the files in which
+// it will vote, and checks that an existing one is that of the replica, and has them. An
+// error names the command that mends it.
+func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.Replica, cfg *Config) error {
 	want := replicaInfo{Cluster: m.Cluster, Shard: shard, ID: r.ID, Since: m.Version}
 	have, err := readReplicaInfo(dir)
 	if err != nil {
@@ -38,10 +38,17 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 	if have.ID == r.ID {
 		want.Since = have.Since
 	}
-	rebuild := fmt.Sprintf("make it anew from the others with: belfry cluster rebuild-replica %d %s", shard, node)
+	rebuild := fmt.Sprintf("make it anew from the others with: belfry cluster rebuild-replica %d %s", shard, cfg.Node)
+	files := &replica.Config{Dir: dir, RaftLog: cfg.RaftLog, SegmentBytes: cfg.SegmentBytes, WALFS: cfg.walFS, Log: cfg.Log}
 	switch {
+	case have == want && !r.Made:
+		return replica.MakeFiles(files)
 	case have == want:
-		return nil
+		err := replica.CheckFiles(dir, cfg.RaftLog)
+		if errors.Is(err, replica.ErrFilesLost) {
+			err = fmt.Errorf("%w: its replica may have voted, and must not do so again: %s", err, rebuild)
+		}
+		return err
 	case have != replicaInfo{} && have.Cluster != m.Cluster:
 		return fmt.Errorf("raftstore: %s holds a replica of another cluster, %s: move it away; if the one that was here is lost, %s", dir, have.Cluster, rebuild)
 	case have != replicaInfo{} && have.Shard != shard:
@@ -69,7 +76,12 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return err
 	}
-	return errors.Join(writeFile(filepath.Join(dir, replicaFile), want), replica.SyncDir(filepath.Dir(dir)))
+	// First whose it is: were it the other way round, a crash in between would leave files
+	// of nobody.
+	if err := errors.Join(writeFile(filepath.Join(dir, replicaFile), want), replica.SyncDir(filepath.Dir(dir))); err != nil {
+		return err
+	}
+	return replica.MakeFiles(files)
 }
 
 // readReplicaInfo returns the zero value if there is no such file.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/raftstore/replica"
 )
 
 func TestPrepareReplicaDir(t *testing.T) {
@@ -18,6 +19,31 @@ func TestPrepareReplicaDir(t *testing.T) {
 			if err := writeFile(filepath.Join(dir, replicaFile), have); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+	// made is other, with the files of a replica, but for those without.
+	made := func(have replicaInfo, without ...string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			other(have)(t, dir)
+			cfg := testConfig(t)
+			cfg, err := cfg.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := replica.MakeFiles(&replica.Config{Dir: dir, RaftLog: cfg.RaftLog, SegmentBytes: cfg.SegmentBytes, Log: cfg.Log}); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range without {
+				if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	cut := func(t *testing.T, dir string) {
+		made(replicaInfo{"c1", 3, "r1", 5})(t, dir)
+		if err := os.Truncate(filepath.Join(dir, "stable.db"), 100); err != nil {
+			t.Fatal(err)
 		}
 	}
 	file := func(name string) func(*testing.T, string) {
@@ -39,7 +65,11 @@ func TestPrepareReplicaDir(t *testing.T) {
 	}{
 		{"new", placement.Replica{ID: "r1"}, nil, ""},
 		{"empty", placement.Replica{ID: "r1"}, func(t *testing.T, dir string) { os.MkdirAll(dir, 0o700) }, ""},
-		{"there", placement.Replica{ID: "r1", Made: true}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
+		{"there", placement.Replica{ID: "r1", Made: true}, made(replicaInfo{"c1", 3, "r1", 5}), ""},
+		{"without votes", placement.Replica{ID: "r1", Made: true}, made(replicaInfo{"c1", 3, "r1", 5}, "stable.db"), mend},
+		{"without its log", placement.Replica{ID: "r1", Made: true}, made(replicaInfo{"c1", 3, "r1", 5}, "log"), mend},
+		{"with votes that are cut off", placement.Replica{ID: "r1", Made: true}, cut, mend},
+		{"with nothing but its name", placement.Replica{ID: "r1", Made: true}, other(replicaInfo{"c1", 3, "r1", 5}), mend},
 		{"there but not noted", placement.Replica{ID: "r1"}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
 		{"left over", placement.Replica{ID: "r2"}, other(replicaInfo{"c1", 3, "r1", 5}), ""},
 		{"of before the cluster", placement.Replica{ID: placement.SoloReplica, Made: true}, file("stable.db"), ""},
@@ -58,7 +88,13 @@ func TestPrepareReplicaDir(t *testing.T) {
 			if test.before != nil {
 				test.before(t, dir)
 			}
-			err := prepareReplicaDir(dir, &placement.Map{Cluster: "c1", Version: 5}, 3, &test.replica, "a")
+			cfg := testConfig(t)
+			cfg.Node = "a"
+			cfg, err := cfg.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = prepareReplicaDir(dir, &placement.Map{Cluster: "c1", Version: 5}, 3, &test.replica, &cfg)
 			if test.want != "" {
 				if err == nil || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("prepareReplicaDir = %v, want an error with %q", err, test.want)
@@ -67,6 +103,11 @@ func TestPrepareReplicaDir(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			if test.replica.ID != placement.SoloReplica {
+				if err := replica.CheckFiles(dir, cfg.RaftLog); err != nil {
+					t.Error(err)
+				}
 			}
 			have, err := readReplicaInfo(dir)
 			if want := (replicaInfo{"c1", 3, test.replica.ID, 5}); err != nil || have != want {

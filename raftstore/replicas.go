@@ -64,7 +64,7 @@ func (s *Store) reconcile(m *placement.Map) error {
 		if sh.here() != nil {
 			continue
 		}
-		err := s.cluster.refuse(of.ID, prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, s.cfg.Node))
+		err := s.cluster.refuse(of.ID, prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, &s.cfg))
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -115,7 +115,7 @@ func (sh *localShard) config(of *placement.Shard) replica.Config {
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
 	}
 	if s.cluster != nil {
-		c.Transport = sh.replication.Transport
+		c.Transport, c.Made = sh.replication.Transport, true
 		c.ElectionTimeout = cfg.ElectionTimeout
 		c.Desired = func() []replica.Member { return s.members(id) }
 		c.OnSlowDisk = s.slowDisk

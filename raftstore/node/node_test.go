@@ -280,7 +280,8 @@ func TestOneBecomesThree(t *testing.T) {
 	all[3].holds(2)
 }
 
-// TestLostReplica wipes a replica's folder, and another time the whole node.
+// TestLostReplica wipes a replica's folder, the votes of another one, those of placement,
+// and the whole node.
 func TestLostReplica(t *testing.T) {
 	t.Parallel()
 	all := machines(t, 3)
@@ -292,17 +293,23 @@ func TestLostReplica(t *testing.T) {
 	all[0].send(0)
 	all[2].stop()
 	dirs, err := filepath.Glob(filepath.Join(all[2].dir, "shard-0001-*"))
-	if err != nil || len(dirs) != 1 {
-		t.Fatalf("folders of shard 1: %v, %v", dirs, err)
+	votes, err2 := filepath.Glob(filepath.Join(all[2].dir, "shard-0002-*", "stable.db"))
+	if err := errors.Join(err, err2); err != nil || len(dirs) != 1 || len(votes) != 1 {
+		t.Fatalf("folders of shard 1: %v, votes of shard 2: %v, %v", dirs, votes, err)
 	}
-	if err := os.RemoveAll(dirs[0]); err != nil {
+	if err := errors.Join(os.RemoveAll(dirs[0]), os.Remove(votes[0])); err != nil {
 		t.Fatal(err)
 	}
 	all[2].start(config)
-	const mend = "belfry cluster rebuild-replica 1 c"
-	eventually(t, "the replica is refused, with what mends it", func() (bool, any) {
-		v := all[0].status().Verdict()
-		return strings.Contains(strings.Join(v.Problems, "\n"), mend), v
+	for _, mend := range []string{"belfry cluster rebuild-replica 1 c", "belfry cluster rebuild-replica 2 c"} {
+		eventually(t, "the replica is refused, with what mends it", func() (bool, any) {
+			v := all[0].status().Verdict()
+			return strings.Contains(strings.Join(v.Problems, "\n"), mend), v
+		})
+	}
+	eventually(t, "shard 2 is made anew", func() (bool, any) { // refused while it has no majority to copy
+		err := all[0].node.RebuildReplica(t.Context(), 2, "c")
+		return err == nil, err
 	})
 	if err := all[0].node.RebuildReplica(t.Context(), 1, "z"); !isRefusal(err, "node") {
 		t.Errorf("RebuildReplica on an unknown node = %v", err)
@@ -318,12 +325,14 @@ func TestLostReplica(t *testing.T) {
 
 	// Without its votes in placement the node is refused.
 	all[2].stop()
-	if err := os.RemoveAll(filepath.Join(all[2].dir, "placement")); err != nil {
-		t.Fatal(err)
-	}
 	c := Config{Listen: all[2].address, Advertise: all[2].address, Roles: placement.RoleStore, Join: config.Join, Expect: 3}
-	if n, err := Open(all[2].storeConfig(), c); err == nil || !strings.Contains(err.Error(), "replace-node") {
-		t.Errorf("Open without placement = %v, %v", n, err)
+	for _, lost := range []string{"placement/raft.db", "placement"} {
+		if err := os.RemoveAll(filepath.Join(all[2].dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := Open(all[2].storeConfig(), c); err == nil || !strings.Contains(err.Error(), "replace-node") {
+			t.Errorf("Open without %s = %v, %v", lost, n, err)
+		}
 	}
 	// It comes back empty under its name: the UUID that it logs is named to the others.
 	if err := os.RemoveAll(all[2].dir); err != nil {

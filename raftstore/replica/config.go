@@ -24,8 +24,11 @@ const DefaultSegmentBytes = 8 << 20
 // A Config is the configuration of a Replica. Every field must be set whose comment
 // does not say what its zero value means.
 type Config struct {
-	Shard   uint32
-	Dir     string // of this replica; it is made in a directory that exists
+	Shard uint32
+	Dir   string // of this replica; it is made in a directory that exists
+	// Made: MakeFiles has been called for Dir before. Without its files the replica is not
+	// opened: it may have voted.
+	Made    bool
 	ID      string // of this replica in Raft: no other one of the shard has it, ever
 	RaftLog string // LogWAL or LogBolt
 

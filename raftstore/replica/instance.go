@@ -65,7 +65,11 @@ func (r *Replica) openInstance() (in *instance, err error) {
 			in = nil
 		}
 	}()
-	if err := os.MkdirAll(r.cfg.Dir, DirMode); err != nil {
+	if r.cfg.Made {
+		if err := CheckFiles(r.cfg.Dir, r.cfg.RaftLog); err != nil {
+			return in, err
+		}
+	} else if err := os.MkdirAll(r.cfg.Dir, DirMode); err != nil {
 		return in, err
 	}
 	logger := &hclogger{log: r.log}
@@ -73,7 +77,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	if err != nil {
 		return in, err
 	}
-	bolt, err := openBolt(filepath.Join(r.cfg.Dir, "stable.db"))
+	bolt, err := openBolt(filepath.Join(r.cfg.Dir, stableFile))
 	if err != nil {
 		return in, fmt.Errorf("open stable store: %w", err)
 	}

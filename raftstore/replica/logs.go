@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -104,16 +103,11 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 	return raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &bbolt.Options{Timeout: boltLockWait}})
 }
 
-// removeUnfinished removes a bbolt file that is shorter than a new one without
-// content: the disk was full, or the process was killed, when it was made.
-// bbolt refuses to open such a file.
-func removeUnfinished(path string) error {
+// isUnfinished reports whether a bbolt file is shorter than a new one without content.
+func isUnfinished(path string) (bool, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	// A file begins with four pages; the first tells their size, which is that of
@@ -122,20 +116,17 @@ func removeUnfinished(path string) error {
 	head := make([]byte, 28)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
-		return err
+		return false, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	size := int64(os.Getpagesize())
 	if n == len(head) && binary.NativeEndian.Uint32(head[16:]) == magic {
 		size = int64(binary.NativeEndian.Uint32(head[24:]))
 	}
-	if info.Size() >= pages*size {
-		return nil
-	}
-	return os.Remove(path)
+	return info.Size() < pages*size, nil
 }
 
 // IsMonotonic forwards a method that the embedded interface hides: Raft looks

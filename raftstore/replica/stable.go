@@ -24,6 +24,8 @@ func (h *halt) armed() bool { return h.on.Load() }
 func (h *halt) release()    { h.once.Do(func() { close(h.released) }) }
 func (h *halt) exit()       { runtime.Goexit() }
 
+const stableFile = "stable.db"
+
 // A stableStore keeps a replica's term and vote, in a small file of its own.
 // Raft panics when it cannot write them, so writes are repeated until they
 // succeed.
