@@ -17,9 +17,16 @@ const (
 	// upkeepEvery is how often a replica checks whether a snapshot is due.
 	upkeepEvery = time.Second
 	// reopenFirst and reopenMost bound the pause before a replica whose log or
-	// disk failed is opened again.
+	// disk failed is opened again. It grows with each failure unless the replica
+	// has led, or has been open for steadyAfter, since the one before.
 	reopenFirst = 100 * time.Millisecond
 	reopenMost  = 10 * time.Second
+	steadyAfter = time.Second
+	// probeMost bounds the pause between two looks at a disk that fails: a replica
+	// is back soon after there is room, however long there was none. sayEvery is
+	// how often the log says that it still fails.
+	probeMost = 500 * time.Millisecond
+	sayEvery  = 10 * time.Second
 	// leadRetry is the pause before a leader that could not begin to serve
 	// tries again.
 	leadRetry = 100 * time.Millisecond
@@ -49,6 +56,7 @@ type Replica struct {
 
 	out        shard.Outcome // owned by Raft's apply goroutine
 	restoreErr error         // of the newest attempt to load a snapshot; owned by openInstance
+	openSince  time.Time     // when the last instance was opened, zero if it could not be; owned by Run
 
 	instance   atomic.Pointer[instance]           // the open one; nil while there is none
 	leadership atomic.Pointer[leadership]         // takes commands; nil while this node does not lead
@@ -140,7 +148,7 @@ func (r *Replica) Run(ctx context.Context) {
 			continue
 		}
 		if ctx.Err() == nil {
-			if led {
+			if led || !r.openSince.IsZero() && time.Since(r.openSince) >= steadyAfter {
 				pause = reopenFirst
 			}
 			r.log.Error("shard failed and will be opened again", "err", err)
@@ -184,6 +192,7 @@ func (r *Replica) attempted(err error) {
 // awaitDisk returns when the disk takes writes, and the log has been written
 // once more, or when ctx ends.
 func (r *Replica) awaitDisk(ctx context.Context, pause time.Duration) {
+	var said time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -197,14 +206,18 @@ func (r *Replica) awaitDisk(ctx context.Context, pause time.Duration) {
 		if err == nil {
 			return
 		}
-		r.log.Error("disk still fails", "err", err)
-		pause = min(2*pause, reopenMost)
+		if now := time.Now(); now.Sub(said) >= sayEvery {
+			said = now
+			r.log.Error("disk still fails", "err", err)
+		}
+		pause = min(2*pause, probeMost)
 	}
 }
 
 // serve runs one instance until ctx ends, its log fails, Suspend is called or the
 // shard stops. led reports whether this node led the shard meanwhile.
 func (r *Replica) serve(ctx context.Context) (led bool, err error) {
+	r.openSince = time.Time{}
 	in, err := r.openInstance()
 	if err != nil {
 		if r.restoreErr != nil {
@@ -213,6 +226,7 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 		return false, err
 	}
 	r.instance.Store(in)
+	r.openSince = time.Now()
 	if r.cfg.Transport != nil {
 		r.attempted(nil) // who leads, and when, is not up to this replica
 	}

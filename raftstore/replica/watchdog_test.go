@@ -2,6 +2,8 @@ package replica
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +64,54 @@ func TestFollowerRefusesAppends(t *testing.T) {
 			if took := time.Since(room); took > time.Second {
 				t.Errorf("after %d refusals it took %v", refusals, took)
 			}
+		}
+		if stop() == 0 {
+			t.Error("nothing was acknowledged meanwhile")
+		}
+		c.converged()
+		if id, now := c.replica(lead).Leader(); id != lead || now != term {
+			t.Errorf("%s leads in term %d, want %s in %d", id, now, lead, term)
+		}
+	})
+}
+
+// A follower whose disk was full has all of the log soon after there is room again, for
+// however long and however often there was none. The leader stays.
+func TestFollowerFullAgainAndAgain(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		lead := c.leader()
+		full := c.others(lead)[0]
+		_, term := c.replica(lead).Leader()
+		stop := load(c, 1)
+		r := c.replica(full)
+		probe := filepath.Join(r.cfg.Dir, "probe")
+		for n := range 6 { // enough for pauses that grow to be seen
+			if err := os.Mkdir(probe, DirMode); err != nil { // nothing can be written there
+				t.Fatal(err)
+			}
+			r.instance.Load().fail(errors.New("test: no room"))
+			without := time.Second
+			if n == 0 {
+				without = 10 * time.Second
+			}
+			time.Sleep(without)
+			if r.instance.Load() != nil {
+				t.Fatal("it was opened though there was no room")
+			}
+			room := time.Now()
+			if err := os.Remove(probe); err != nil {
+				t.Fatal(err)
+			}
+			want := c.replica(lead).LastIndex()
+			eventually(t, "it has caught up", func() bool {
+				in := r.instance.Load()
+				return in != nil && in.raft.LastIndex() >= want
+			})
+			if took := time.Since(room); took > time.Second {
+				t.Errorf("time %d: it took %v", n, took)
+			}
+			time.Sleep(steadyAfter)
 		}
 		if stop() == 0 {
 			t.Error("nothing was acknowledged meanwhile")
