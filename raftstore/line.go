@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -284,21 +285,28 @@ func (ln *line) tick() {
 	ln.unlock(append(due, ln.flush()...))
 }
 
-// expire removes what has waited for too long for a leader. The caller holds mu.
+// expire removes what has waited for too long for a leader, and all that waits behind it
+// for the same key: a client that is at another node by now has seen no answer, sends all
+// of it again there, and must not be overtaken by the rest of it from here. The caller
+// holds mu.
 func (ln *line) expire(now time.Time) (due []reply) {
-	late := func(op *operation) bool { return !op.over && !op.giveUp.IsZero() && !now.Before(op.giveUp) }
-	for len(ln.lost) > 0 && late(ln.lost[0]) {
-		op := ln.lost[0]
-		ln.lost = ln.lost[1:]
+	var late map[command.UserID]bool // keys
+	expired := func(op *operation) bool {
+		if op.over || !late[op.key] && (op.giveUp.IsZero() || now.Before(op.giveUp)) {
+			return false
+		}
+		if late == nil {
+			late = make(map[command.UserID]bool)
+		}
+		late[op.key] = true
+		op.over = true
 		ln.bytes -= op.size
 		due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
+		return true
 	}
+	ln.lost = slices.DeleteFunc(ln.lost, expired)
 	for _, op := range ln.waiting[ln.sent:] {
-		if late(op) {
-			op.over = true
-			ln.bytes -= op.size
-			due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
-		}
+		expired(op)
 	}
 	ln.trim()
 	return due

@@ -295,6 +295,39 @@ func TestLineIsBounded(t *testing.T) {
 	})
 }
 
+// What gives up takes along all that waits behind it for the same key, but nothing else:
+// its client may be at another node, and send all of it again from there.
+func TestLineGivesUpInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{rnd: rand.New(rand.NewPCG(1, 1)), known: make(map[string]bool)}
+		s.line = newLine(1<<20, s.find, nil)
+		var mu sync.Mutex
+		failed := make(map[string]bool)
+		add := func(key command.UserID, cid string) {
+			s.line.add(&operation{key: key, encoded: []byte(cid), done: func(a answer) {
+				mu.Lock()
+				defer mu.Unlock()
+				failed[cid] = a.err != nil
+			}})
+		}
+		add("ann", "ann 1")
+		time.Sleep(leaderPatience - time.Second)
+		add("ben", "ben 1")
+		add("ann", "ann 2")
+		time.Sleep(time.Second + lineMost)
+		s.elect()
+		s.leader.commit(10, true)
+		s.tasks.Wait()
+		s.line.close()
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []string{"ben 1"}; !slices.Equal(s.log, want) || !failed["ann 1"] || !failed["ann 2"] || failed["ben 1"] {
+			t.Errorf("%v was committed, want %v; failed: %v", s.log, want, failed)
+		}
+	})
+}
+
 // A node believes no older leader than it has heard of.
 func TestLeads(t *testing.T) {
 	var k leads
