@@ -23,12 +23,12 @@ func encodeCall(fields func(x *codec.Coder)) []byte {
 	return x.B
 }
 
-// decodeCall has fields read all of body.
+// decodeCall has fields read body. What a newer node has appended to it is skipped.
 func decodeCall(body []byte, fields func(x *codec.Coder)) error {
 	x := codec.NewReader(body)
 	fields(&x)
-	if err := x.End(); err != nil {
-		return fmt.Errorf("%w: %w", peer.ErrFailed, err)
+	if x.Err != nil {
+		return fmt.Errorf("%w: %w", peer.ErrFailed, x.Err)
 	}
 	return nil
 }

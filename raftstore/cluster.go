@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/raftstore/watch"
 	"github.com/belfry-im/belfry/shard/codec"
 	"google.golang.org/grpc"
@@ -192,31 +194,38 @@ func (sh *shardRef) learn(node placement.NodeID, number uint64) bool {
 
 const statusVersion = 1
 
+// StatusVersions are those of the status that this binary reads.
+var StatusVersions = versions.Only(statusVersion)
+
+// Parts of a status. One that is not there has its zero value.
+const (
+	partDeclines  = 1 + iota // boolean: the node is to lead nothing
+	partPressure             // pressure
+	partLeads                // number of shards that it leads; of each: id, leader.number (uvarints)
+	partChecksums            // shardChecksums
+	endOfParts
+)
+
 // publish tells the other nodes which shards this one leads, how short of memory it is,
 // whether it declines to lead, and the checksums of its replicas.
 //
-//	status  version (1 byte), declines (1 byte, boolean), pressure.report, pressure.cut,
-//	        number of shards (uvarints), and of each: id, leader.number (uvarints);
-//	        shardChecksums
+// A status is its version (1 byte) and parts: each a number (1 byte), a length, and what the
+// number says.
 func (s *Store) publish() {
 	s.publishing.Lock()
 	defer s.publishing.Unlock()
-	var leads []byte
-	n := uint64(0)
+	told := nodeStatus{declines: s.declines() != "", numbers: make(map[uint32]uint64)}
 	for _, sh := range s.shards() {
 		if here := sh.here(); here != nil {
 			if l := here.serving.Load(); l != nil {
-				leads = codec.AppendUint(codec.AppendUint(leads, uint64(sh.id)), l.number)
-				n++
+				told.numbers[sh.id] = l.number
 			}
 		}
 	}
-	status := codec.AppendBool([]byte{statusVersion}, s.declines() != "")
 	s.cluster.mu.Lock()
-	status = s.cluster.own.append(status)
-	checksums := s.cluster.ownChecksums.append(nil)
+	told.pressure, told.checksums = s.cluster.own, s.cluster.ownChecksums
 	s.cluster.mu.Unlock()
-	if err := s.cluster.Link.SetStatus(slices.Concat(codec.AppendUint(status, n), leads, checksums)); err != nil {
+	if err := s.cluster.Link.SetStatus(told.append(nil)); err != nil {
 		s.cfg.Log.Error("status not published", "err", err)
 	}
 }
@@ -270,21 +279,67 @@ type nodeStatus struct {
 	checksums shardChecksums
 }
 
+func (told *nodeStatus) append(dst []byte) []byte {
+	x := codec.NewWriter(append(dst, statusVersion))
+	for part := uint8(1); part < endOfParts; part++ {
+		codec.Byte(&x, &part)
+		codec.Item(&x, func(x *codec.Coder) { told.part(part, x) })
+	}
+	return x.B
+}
+
+// part writes or reads one part.
+func (told *nodeStatus) part(part uint8, x *codec.Coder) {
+	switch part {
+	case partDeclines:
+		codec.Bool(x, &told.declines)
+	case partPressure:
+		told.pressure.fields(x)
+	case partLeads:
+		numbersFields(&told.numbers, x)
+	case partChecksums:
+		told.checksums.fields(x)
+	}
+}
+
+func numbersFields(numbers *map[uint32]uint64, x *codec.Coder) {
+	n := codec.Len(x, len(*numbers), 2, 1<<16)
+	if x.Writing() {
+		for _, id := range slices.Sorted(maps.Keys(*numbers)) {
+			number := (*numbers)[id]
+			codec.Uint(x, &id)
+			codec.Uint(x, &number)
+		}
+		return
+	}
+	*numbers = make(map[uint32]uint64, n)
+	for range n {
+		var id uint32
+		var number uint64
+		codec.Uint(x, &id)
+		codec.Uint(x, &number)
+		(*numbers)[id] = number
+	}
+}
+
 func decodeStatus(status []byte) (told nodeStatus, err error) {
-	d := codec.Decoder{B: status}
-	if v := d.Byte(); d.Err == nil && v != statusVersion {
-		return told, fmt.Errorf("raftstore: status of version %d, this binary knows %d", v, statusVersion)
+	x := codec.NewReader(status)
+	if v := x.Decoder.Byte(); x.Err == nil {
+		if err := StatusVersions.Check("status", int(v)); err != nil {
+			return told, fmt.Errorf("raftstore: %w", err)
+		}
 	}
-	told.declines = d.Bool()
-	told.pressure.read(&d)
-	told.numbers = make(map[uint32]uint64)
-	for range d.CountMax(2, 1<<16) {
-		id := uint32(d.UintMax(1<<32 - 1))
-		told.numbers[id] = d.Uint()
+	for x.Err == nil && len(x.B) > 0 {
+		part := x.Decoder.Byte()
+		if part == 0 || part >= endOfParts {
+			if err := versions.Unknown("part of a status", part); err != nil {
+				return nodeStatus{}, fmt.Errorf("raftstore: %w", err)
+			}
+		}
+		codec.Item(&x, func(x *codec.Coder) { told.part(part, x) })
 	}
-	told.checksums = readChecksums(&d)
-	if err := d.End(); err != nil {
-		return nodeStatus{}, fmt.Errorf("raftstore: status: %w", err)
+	if x.Err != nil {
+		return nodeStatus{}, fmt.Errorf("raftstore: status: %w", x.Err)
 	}
 	return told, nil
 }

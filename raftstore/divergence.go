@@ -27,46 +27,48 @@ const (
 // shardChecksums are the newest checksums of a node's replicas, by shard.
 type shardChecksums map[uint32][]replica.Checksum
 
-// append encodes them:
+// fields writes or reads them:
 //
 //	number of shards (uvarint); unless that is 0: shard.StateVersion (uvarint), and of
 //	each: id, number of checksums (uvarints), and of each: index, slot (uvarints), sum
 //	(8 bytes)
-func (c shardChecksums) append(dst []byte) []byte {
-	if dst = codec.AppendUint(dst, uint64(len(c))); len(c) > 0 {
-		dst = codec.AppendUint(dst, shard.StateVersion)
+//
+// It reads none if they are of another version of the state: they differ from this node's
+// although the states do not.
+func (c *shardChecksums) fields(x *codec.Coder) {
+	n := codec.Len(x, len(*c), 2, 1<<16)
+	version := uint64(shard.StateVersion)
+	if n > 0 {
+		codec.Uint(x, &version)
 	}
-	for _, id := range slices.Sorted(maps.Keys(c)) {
-		dst = codec.AppendUint(codec.AppendUint(dst, uint64(id)), uint64(len(c[id])))
-		for _, sum := range c[id] {
-			dst = codec.AppendUint(codec.AppendUint(dst, sum.Index), uint64(sum.Slot))
-			dst = binary.LittleEndian.AppendUint64(dst, sum.Sum)
+	if x.Writing() {
+		for _, id := range slices.Sorted(maps.Keys(*c)) {
+			sums := (*c)[id]
+			codec.Uint(x, &id)
+			codec.List(x, &sums, 10, toldChecksums, checksumFields)
 		}
+		return
 	}
-	return dst
+	*c = make(shardChecksums)
+	if version != shard.StateVersion {
+		return
+	}
+	for range n {
+		var id uint32
+		var sums []replica.Checksum
+		codec.Uint(x, &id)
+		codec.List(x, &sums, 10, toldChecksums, checksumFields)
+		(*c)[id] = sums
+	}
 }
 
-// readChecksums reads what append has written. It returns none if they are of another
-// version of the state: they differ from this node's although the states do not.
-func readChecksums(d *codec.Decoder) shardChecksums {
-	c := make(shardChecksums)
-	shards := d.CountMax(2, 1<<16)
-	same := shards == 0 || d.Uint() == shard.StateVersion
-	for range shards {
-		id := uint32(d.UintMax(1<<32 - 1))
-		var sums []replica.Checksum
-		for range d.CountMax(10, toldChecksums) {
-			sum := replica.Checksum{Index: d.Uint(), Slot: uint16(d.UintMax(command.Slots - 1))}
-			if b := d.Take(8); d.Err == nil {
-				sum.Sum = binary.LittleEndian.Uint64(b)
-			}
-			sums = append(sums, sum)
-		}
-		if same {
-			c[id] = sums
-		}
-	}
-	return c
+func checksumFields(sum *replica.Checksum, x *codec.Coder) {
+	codec.Uint(x, &sum.Index)
+	codec.UintMax(x, &sum.Slot, command.Slots-1)
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], sum.Sum)
+	codec.Fixed(x, b[:])
+	sum.Sum = binary.LittleEndian.Uint64(b[:])
 }
 
 // watchChecksums tells the other nodes of this one's checksums, and compares, until the

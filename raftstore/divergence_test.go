@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/replica"
-	"github.com/belfry-im/belfry/shard/codec"
 )
 
 // Nodes hear of each other's checksums, which are the same at the same entries of the log.
@@ -57,8 +56,8 @@ func TestDivergedReplicaStops(t *testing.T) {
 	forged := []replica.Checksum{own[len(own)-1]}
 	forged[0].Sum ^= 1
 	tell := func(node int) {
-		status := (&pressure{}).append([]byte{statusVersion, 0})
-		s.PeerStatus(c.nodes[node].id, shardChecksums{0: forged}.append(append(status, 0)))
+		status := nodeStatus{checksums: shardChecksums{0: forged}}
+		s.PeerStatus(c.nodes[node].id, status.append(nil))
 	}
 	tell(1)
 	s.tellChecksums()
@@ -70,18 +69,4 @@ func TestDivergedReplicaStops(t *testing.T) {
 		err := local.Ready()
 		return err != nil && strings.Contains(err.Error(), "has stopped at its checksums")
 	})
-}
-
-// Checksums of a binary that encodes states otherwise are not compared.
-func TestChecksumsOfAnotherVersion(t *testing.T) {
-	sums := shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 7}}}.append(nil)
-	d := codec.Decoder{B: sums}
-	if got := readChecksums(&d); len(got[5]) != 1 || d.End() != nil {
-		t.Errorf("own version: %v, %v", got, d.Err)
-	}
-	sums[1]++
-	d = codec.Decoder{B: sums}
-	if got := readChecksums(&d); len(got) != 0 || d.End() != nil {
-		t.Errorf("another version: %v, %v, want none", got, d.Err)
-	}
 }

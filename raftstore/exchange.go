@@ -73,7 +73,7 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 			err = ctx.Err()
 		}
 	default:
-		err = fmt.Errorf("%w: kind %d", peer.ErrFailed, r.Kind)
+		err = fmt.Errorf("%w: request of kind %d is not known: the leader's node is older than the one that asks", peer.ErrFailed, r.Kind)
 	}
 	if err != nil {
 		done(peer.Answer{Term: l.number, Err: err})

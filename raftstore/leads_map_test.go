@@ -6,7 +6,6 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/placement"
-	"github.com/belfry-im/belfry/shard/codec"
 )
 
 // TestLeadersKnownBeforeTheirShards has another node tell which shards it leads before
@@ -32,12 +31,8 @@ func TestLeadersKnownBeforeTheirShards(t *testing.T) {
 	}
 	defer s.Close()
 
-	var none pressure
-	status := none.append([]byte{statusVersion, 0})
-	for _, n := range []uint64{2, 0, 7 << termShift, 1, 8 << termShift, 0} { // two shards: each id and number; no checksums
-		status = codec.AppendUint(status, n)
-	}
-	s.PeerStatus(other, status)
+	status := nodeStatus{numbers: map[uint32]uint64{0: 7 << termShift, 1: 8 << termShift}}
+	s.PeerStatus(other, status.append(nil))
 	if err := s.SetMap(mapOf(2, 2)); err != nil {
 		t.Fatal(err)
 	}

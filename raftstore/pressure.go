@@ -17,12 +17,9 @@ type pressure struct {
 	cut    uint64 // thousandths of the messages in memory that have to go; 0 = memory suffices
 }
 
-func (p *pressure) append(dst []byte) []byte {
-	return codec.AppendUint(codec.AppendUint(dst, p.report), p.cut)
-}
-
-func (p *pressure) read(d *codec.Decoder) {
-	p.report, p.cut = d.Uint(), d.UintMax(1000)
+func (p *pressure) fields(x *codec.Coder) {
+	codec.Uint(x, &p.report)
+	codec.UintMax(x, &p.cut, 1000)
 }
 
 // report tells the leaders on other nodes that part of the messages in memory has to go,

@@ -2,9 +2,12 @@ package raftstore
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/shard"
+	"github.com/belfry-im/belfry/shard/codec"
 )
 
 // A node whose memory is short, and that leads nothing, has the leader evict. What the
@@ -51,21 +54,88 @@ func TestFollowersMemoryIsHeard(t *testing.T) {
 }
 
 func TestStatusThereAndBack(t *testing.T) {
-	status := (&pressure{report: 300, cut: 1000}).append([]byte{statusVersion, 1})
-	status = append(status, 1, 5, 9)
-	sums := shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 1 << 63}, {Index: 301}}, 6: {{Index: 7, Sum: 1}}}
-	status = sums.append(status)
+	want := sampleStatus()
+	status := want.append(nil)
 	told, err := decodeStatus(status)
-	if err != nil || told.pressure != (pressure{300, 1000}) || len(told.numbers) != 1 || told.numbers[5] != 9 || !told.declines || !reflect.DeepEqual(told.checksums, sums) {
-		t.Errorf("status arrives as %+v, %v", told, err)
+	if err != nil || !reflect.DeepEqual(told, want) {
+		t.Errorf("status arrives as %+v, %v, want %+v", told, err, want)
+	}
+	whole := map[int]bool{1: true} // lengths at which no part is cut
+	for n := 1; n < len(status); {
+		n += 2 + int(status[n+1])
+		whole[n] = true
 	}
 	for n := range status {
-		if _, err := decodeStatus(status[:n]); err == nil {
-			t.Errorf("%d of %d bytes are taken for a status", n, len(status))
+		if _, err := decodeStatus(status[:n]); (err == nil) != whole[n] {
+			t.Errorf("%d of %d bytes: %v", n, len(status), err)
 		}
 	}
-	status[0]++
-	if _, err := decodeStatus(status); err == nil {
-		t.Error("a status of another version is read")
+}
+
+func sampleStatus() nodeStatus {
+	return nodeStatus{
+		declines: true, pressure: pressure{300, 1000}, numbers: map[uint32]uint64{5: 9, 7: 1 << 40},
+		checksums: shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 1 << 63}, {Index: 301}}, 6: {{Index: 7, Sum: 1}}},
 	}
+}
+
+// The status of the next version has more in its parts, and more parts. One with a part
+// that cannot be done without is refused.
+func TestStatusOfNextVersion(t *testing.T) {
+	want := sampleStatus()
+	w := codec.NewWriter([]byte{statusVersion})
+	add := func(part uint8, more string) {
+		codec.Byte(&w, &part)
+		codec.Item(&w, func(x *codec.Coder) {
+			want.part(part, x)
+			x.B = append(x.B, more...)
+		})
+	}
+	add(versions.Optional, "what an older node does not need")
+	for part := uint8(1); part < endOfParts; part++ {
+		add(part, "more")
+	}
+	add(255, "")
+	if told, err := decodeStatus(w.B); err != nil || !reflect.DeepEqual(told, want) {
+		t.Errorf("status arrives as %+v, %v, want %+v", told, err, want)
+	}
+	add(endOfParts, "")
+	if _, err := decodeStatus(w.B); err == nil || !strings.Contains(err.Error(), "part of a status of kind 5 is not known: this binary is older") {
+		t.Errorf("with a part that is not optional: %v", err)
+	}
+	if _, err := decodeStatus([]byte{statusVersion + 1}); err == nil || !strings.Contains(err.Error(), "status of version 2: its writer is newer") {
+		t.Errorf("version 2: %v", err)
+	}
+
+	other := sampleStatus().checksums
+	x := codec.NewWriter(nil)
+	other.fields(&x)
+	x.B[1]++ // the version of the state
+	r := codec.NewReader(append(x.B[:2], "in another form"...))
+	if other.fields(&r); r.Err != nil || len(other) != 0 {
+		t.Errorf("checksums of another version of the state: %v, %v", other, r.Err)
+	}
+}
+
+// What can be read is written as the same.
+func FuzzStatus(f *testing.F) {
+	sample := sampleStatus()
+	f.Add(sample.append(nil))
+	f.Fuzz(func(t *testing.T, status []byte) {
+		told, err := decodeStatus(status)
+		if err != nil {
+			return
+		}
+		again, err := decodeStatus(told.append(nil))
+		empty := nodeStatus{numbers: map[uint32]uint64{}, checksums: shardChecksums{}}
+		if told.numbers == nil {
+			told.numbers = empty.numbers
+		}
+		if told.checksums == nil {
+			told.checksums = empty.checksums
+		}
+		if err != nil || !reflect.DeepEqual(again, told) {
+			t.Errorf("%+v becomes %+v, %v", told, again, err)
+		}
+	})
 }

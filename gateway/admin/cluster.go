@@ -97,6 +97,8 @@ type NodeStatus struct {
 	DiskLow      bool     `json:"diskLow,omitempty" doc:"it refuses sends for want of disk"`
 	MemoryFull   bool     `json:"memoryFull,omitempty"`
 	FlagsDiffer  []string `json:"flagsDiffer,omitempty" doc:"its flags that differ from the cluster's configuration and count for nothing"`
+
+	Speaks map[string]string `json:"speaks,omitempty" doc:"the versions that it reads, as 1 or 1 to 2, by protocol between nodes"`
 }
 
 type ShardStatus struct {
@@ -131,7 +133,7 @@ func statusOf(s *store.ClusterStatus) ClusterStatus {
 			ID: n.ID, Name: n.Name, Address: n.Address, Roles: n.Roles, State: string(n.State), Admitted: n.Admitted,
 			Maintenance: n.Maintenance, Leaving: n.Leaving, Leads: n.Leads, Replicas: n.Replicas, Problems: orEmpty(n.Problems),
 			ClockOffset: n.ClockOffset.Seconds(), LeadsNothing: n.LeadsNothing, Draining: n.Draining, SlowDisk: n.SlowDisk,
-			DiskLow: n.DiskLow, MemoryFull: n.MemoryFull, FlagsDiffer: n.FlagsDiffer,
+			DiskLow: n.DiskLow, MemoryFull: n.MemoryFull, FlagsDiffer: n.FlagsDiffer, Speaks: n.Speaks,
 		})
 	}
 	for i := range s.Shards {

@@ -66,7 +66,7 @@ func (l *Link) receive(raw net.Conn) {
 	}
 	if err == nil {
 		if err = l.register(c); err == nil {
-			w := welcome{Version: protocolVersion, Cluster: l.Cluster(), ID: l.config.ID, Name: l.config.Name, Boot: l.boot}
+			w := welcome{Speaks: l.config.Speaks, Cluster: l.Cluster(), ID: l.config.ID, Name: l.config.Name, Boot: l.boot}
 			if err = writeMessage(answer, "", w); err == nil {
 				raw.SetDeadline(time.Time{})
 				if !stop() { // Close has begun, and would not find it any more
@@ -85,7 +85,7 @@ func (l *Link) receive(raw net.Conn) {
 	}
 	l.noteRefusal(false, raw.RemoteAddr().String(), h.Name, c.kind, r)
 	if !r.remote && answer != nil {
-		w := welcome{Version: protocolVersion, ID: l.config.ID, Name: l.config.Name, Refused: r.reason, Code: r.code}
+		w := welcome{Speaks: l.config.Speaks, ID: l.config.ID, Name: l.config.Name, Refused: r.reason, Code: r.code}
 		if writeMessage(answer, "", w) == nil {
 			linger(raw)
 		}
@@ -125,7 +125,7 @@ func (l *Link) shake(c *conn) (h hello, answer io.Writer, err error) {
 	if err != nil {
 		return h, answer, err
 	}
-	if h, err = parseHello(body); err != nil {
+	if h, err = parseHello(body, l.config.Speaks); err != nil {
 		return h, answer, err
 	}
 	if h.Refused != "" {
@@ -139,7 +139,7 @@ func (l *Link) shake(c *conn) (h hello, answer io.Writer, err error) {
 			return h, answer, refuse(codeCertificate, "%v", err)
 		}
 	}
-	c.peer, c.boot = Identity{ID: h.From, Name: h.Name, Cluster: h.Cluster}, h.Boot
+	c.peer, c.speaks, c.boot = Identity{ID: h.From, Name: h.Name, Cluster: h.Cluster}, h.Speaks, h.Boot
 	return h, answer, nil
 }
 

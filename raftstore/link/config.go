@@ -3,9 +3,11 @@ package link
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -17,6 +19,9 @@ type Config struct {
 	Cluster string // UUID; "" until the node belongs to a cluster, see Link.SetCluster
 	Listen  string // host:port
 	TLS     *TLSFiles
+	// Speaks has the versions of what goes through the link. Nodes without a version in
+	// common are refused. The link adds its own.
+	Speaks versions.Set
 	// Insecure: nodes on other machines may speak without TLS, so whoever reaches the
 	// port may pass for any of them.
 	Insecure bool
@@ -64,6 +69,11 @@ func (c *Config) complete() error {
 	if c.Name == "" || len(c.Name) > maxWord {
 		return fmt.Errorf("link: Name: %q, want 1 to %d bytes", c.Name, maxWord)
 	}
+	c.Speaks = maps.Clone(c.Speaks)
+	if c.Speaks == nil {
+		c.Speaks = make(versions.Set)
+	}
+	c.Speaks[versions.Link] = linkVersions
 	for _, d := range []struct {
 		field         *time.Duration
 		name          string

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/belfry-im/belfry/raftstore/versions"
 )
 
 // maxConns bounds the connections of one kind with one peer, both directions together.
@@ -19,7 +21,8 @@ type conn struct {
 	link     *Link
 	kind     kind
 	peer     Identity
-	boot     uint64 // of the peer's process
+	speaks   versions.Set // what the peer reads
+	boot     uint64       // of the peer's process
 	once     sync.Once
 }
 

@@ -3,8 +3,11 @@ package link
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/belfry-im/belfry/raftstore/versions"
 )
 
 const (
@@ -121,18 +124,21 @@ func (s *session) take(frameType byte, body []byte) error {
 	case frameAsks:
 		f := fields{b: body}
 		for f.more() {
-			a := f.ask()
-			if f.err == nil {
-				s.hand(a)
+			item := f.next()
+			a := item.ask()
+			if item.err != nil {
+				return item.err
 			}
+			s.hand(a)
 		}
 		return f.err
 	case frameReplies:
 		f := fields{b: body}
 		for f.more() {
-			r := f.reply()
-			if f.err != nil {
-				break
+			item := f.next()
+			r := item.reply()
+			if item.err != nil {
+				return item.err
 			}
 			s.mu.Lock()
 			c := s.calls[r.call]
@@ -144,6 +150,9 @@ func (s *session) take(frameType byte, body []byte) error {
 		}
 		return f.err
 	}
+	if err := versions.Unknown("frame", frameType); err != nil {
+		return fmt.Errorf("%w: %w", errFrame, err)
+	}
 	return nil
 }
 
@@ -152,6 +161,10 @@ func (s *session) hand(a ask) {
 	s.mu.Lock()
 	s.owed++
 	s.mu.Unlock()
+	if a.kind >= askKinds {
+		s.answer(reply{call: a.call, failed: fmt.Sprintf("a question of kind %d is not known: the node that is asked is older", a.kind)}, true)
+		return
+	}
 	t := s.peer.link.group(a.group)
 	switch {
 	case t == nil || string(t.local) != a.replica:

@@ -47,7 +47,7 @@ func (l *Link) dial(ctx context.Context, t target) (_ *conn, err error) {
 	defer context.AfterFunc(ctx, func() { raw.SetDeadline(time.Unix(1, 0)) })()
 	c := &conn{Conn: raw, raw: raw, link: l, kind: t.kind}
 	h := hello{
-		Version: protocolVersion, Cluster: l.Cluster(), From: l.config.ID, Name: l.config.Name,
+		Speaks: l.config.Speaks, Cluster: l.Cluster(), From: l.config.ID, Name: l.config.Name,
 		To: t.id, Group: t.group, Replica: t.replica, Boot: l.boot,
 	}
 	var preface string
@@ -86,7 +86,7 @@ func (l *Link) dial(ctx context.Context, t target) (_ *conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := parseWelcome(body)
+	w, err := parseWelcome(body, l.config.Speaks)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (l *Link) dial(ctx context.Context, t target) (_ *conn, err error) {
 			return nil, refuse(codeCertificate, "%v", err)
 		}
 	}
-	c.peer, c.boot = Identity{ID: w.ID, Name: w.Name, Cluster: w.Cluster}, w.Boot
+	c.peer, c.speaks, c.boot = Identity{ID: w.ID, Name: w.Name, Cluster: w.Cluster}, w.Speaks, w.Boot
 	if err := l.register(c); err != nil {
 		return nil, err
 	}

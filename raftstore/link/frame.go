@@ -13,14 +13,14 @@ import (
 //	4  type, 1 byte
 //	5  fields
 //
-// Numbers in fields are varints but where said otherwise; words have their length
-// before them. A frame of a type that is not known is passed over, so that a later
-// version may say more; a known one that does not end with its fields ends the connection.
+// Numbers in fields are varints but where said otherwise; words, asks and replies have
+// their length before them. Package versions says how frames may change. A frame that
+// lacks a field, or of an unknown type that is not optional, ends the connection.
 const (
 	frameAlive   = 1 // three times, 8 bytes each: see alive
 	frameStatus  = 2 // the status
-	frameAsks    = 3 // asks, one after the other
-	frameReplies = 4 // replies, one after the other
+	frameAsks    = 3 // asks
+	frameReplies = 4 // replies
 )
 
 const (
@@ -103,13 +103,15 @@ func endFrame(b []byte, start int) []byte {
 	return b
 }
 
-// appendItems appends as many frames of a type as items need.
+// appendItems appends as many frames of a type as items need, each item with its length.
 func appendItems[T any](b []byte, frameType byte, items []T, appendItem func([]byte, T) []byte) []byte {
+	var one []byte
 	for len(items) > 0 {
 		start := len(b)
 		b = append(b, 0, 0, 0, 0, frameType)
 		for len(items) > 0 && len(b)-start < fillFrame {
-			b = appendItem(b, items[0])
+			one = appendItem(one[:0], items[0])
+			b = append(binary.AppendUvarint(b, uint64(len(one))), one...)
 			items = items[1:]
 		}
 		b = endFrame(b, start)
@@ -186,6 +188,20 @@ func (f *fields) fail() { f.b, f.err = nil, errFrame }
 
 func (f *fields) more() bool { return f.err == nil && len(f.b) > 0 }
 
+// next returns the fields of the next item.
+func (f *fields) next() fields {
+	n := f.number()
+	if f.err == nil && n > uint64(len(f.b)) {
+		f.fail()
+	}
+	if f.err != nil {
+		return fields{err: f.err}
+	}
+	item := fields{b: f.b[:n]}
+	f.b = f.b[n:]
+	return item
+}
+
 func (f *fields) number() uint64 {
 	v, n := binary.Uvarint(f.b)
 	if n <= 0 {
@@ -219,7 +235,7 @@ func (f *fields) word() []byte {
 }
 
 func parseAlive(b []byte) (alive, error) {
-	if len(b) != 24 {
+	if len(b) < 24 {
 		return alive{}, errFrame
 	}
 	at := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[i:])) }
@@ -237,11 +253,11 @@ func (f *fields) flags() (first, second bool) {
 // copied returns a word that outlives the frame, nil if it is empty.
 func (f *fields) copied() []byte { return append([]byte(nil), f.word()...) }
 
-// ask reads the next one.
+// ask reads one. Of a kind that is not known it reads only what all have in common.
 func (f *fields) ask() ask {
 	a := ask{call: f.number(), kind: askKind(f.byte()), group: string(f.word()), replica: string(f.word()), term: f.number()}
 	if a.kind >= askKinds {
-		f.fail()
+		return a
 	}
 	if a.kind == askVote || a.kind == askPreVote {
 		a.lastIndex, a.lastTerm = f.number(), f.number()
@@ -251,7 +267,7 @@ func (f *fields) ask() ask {
 	return a
 }
 
-// reply reads the next one.
+// reply reads one.
 func (f *fields) reply() reply {
 	r := reply{call: f.number(), failed: string(f.word())}
 	if r.failed != "" {

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/belfry-im/belfry/raftstore/versions"
 )
 
-// protocolVersion is that of the hello and of all that follows it. A node refuses every
-// other: nodes of two versions are only to meet once there are two.
+// protocolVersion is that of what follows the hello. The hello itself has none: its
+// fields have names, and keep their meanings.
 const protocolVersion = 1
+
+var linkVersions = versions.Only(protocolVersion)
 
 const (
 	maxHello   = 8 << 10 // bytes of a hello or welcome; more is refused
@@ -33,26 +37,26 @@ var kinds = []kind{kindControl, kindRaft, kindBulk, kindRPC}
 
 // A hello is what the dialer says first.
 type hello struct {
-	Version int    `json:"version"`
-	Cluster string `json:"cluster,omitempty"`
-	From    NodeID `json:"from,omitempty"`
-	Name    string `json:"name,omitempty"`
-	To      NodeID `json:"to,omitempty"` // the node that it expects; "" = any
-	Group   string `json:"group,omitempty"`
-	Replica string `json:"replica,omitempty"` // of the group, that it expects
-	Boot    uint64 `json:"boot,omitempty"`    // a number of the process
-	Refused string `json:"refused,omitempty"` // why the dialer goes no further; nothing else counts then
+	Speaks  versions.Set `json:"speaks,omitempty"` // what the node reads
+	Cluster string       `json:"cluster,omitempty"`
+	From    NodeID       `json:"from,omitempty"`
+	Name    string       `json:"name,omitempty"`
+	To      NodeID       `json:"to,omitempty"` // the node that it expects; "" = any
+	Group   string       `json:"group,omitempty"`
+	Replica string       `json:"replica,omitempty"` // of the group, that it expects
+	Boot    uint64       `json:"boot,omitempty"`    // a number of the process
+	Refused string       `json:"refused,omitempty"` // why the dialer goes no further; nothing else counts then
 }
 
 // A welcome answers a hello.
 type welcome struct {
-	Version int    `json:"version"`
-	Cluster string `json:"cluster,omitempty"`
-	ID      NodeID `json:"id,omitempty"`
-	Name    string `json:"name,omitempty"`
-	Boot    uint64 `json:"boot,omitempty"`
-	Refused string `json:"refused,omitempty"` // why the connection ends here
-	Code    string `json:"code,omitempty"`    // of the refusal
+	Speaks  versions.Set `json:"speaks,omitempty"` // what the node reads
+	Cluster string       `json:"cluster,omitempty"`
+	ID      NodeID       `json:"id,omitempty"`
+	Name    string       `json:"name,omitempty"`
+	Boot    uint64       `json:"boot,omitempty"`
+	Refused string       `json:"refused,omitempty"` // why the connection ends here
+	Code    string       `json:"code,omitempty"`    // of the refusal
 }
 
 // Codes of refusals, which are labels of a metric too.
@@ -120,7 +124,8 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-func parseHello(body []byte) (hello, error) {
+// parseHello reads a hello, of a node that has to speak what speaks has.
+func parseHello(body []byte, speaks versions.Set) (hello, error) {
 	var h hello
 	if err := json.Unmarshal(body, &h); err != nil {
 		return hello{}, refuse(codeMalformed, "hello: %v", err)
@@ -129,8 +134,8 @@ func parseHello(body []byte) (hello, error) {
 	if h.Refused != "" {
 		return h, nil
 	}
-	if h.Version != protocolVersion {
-		return h, refuse(codeVersion, "version %d of the protocol, this node speaks %d", h.Version, protocolVersion)
+	if err := speaks.Fits(h.Speaks); err != nil {
+		return h, refuse(codeVersion, "%v", err)
 	}
 	err := checkWords("hello", map[string]string{
 		"cluster": h.Cluster, "from": string(h.From), "name": h.Name,
@@ -142,7 +147,8 @@ func parseHello(body []byte) (hello, error) {
 	return h, err
 }
 
-func parseWelcome(body []byte) (welcome, error) {
+// parseWelcome reads a welcome, of a node that has to speak what speaks has.
+func parseWelcome(body []byte, speaks versions.Set) (welcome, error) {
 	var w welcome
 	if err := json.Unmarshal(body, &w); err != nil {
 		return welcome{}, refuse(codeMalformed, "welcome: %v", err)
@@ -150,8 +156,8 @@ func parseWelcome(body []byte) (welcome, error) {
 	if w.Refused != "" {
 		return w, &refusal{code: w.Code, reason: cut(w.Refused), remote: true}
 	}
-	if w.Version != protocolVersion {
-		return w, refuse(codeVersion, "version %d of the protocol, this node speaks %d", w.Version, protocolVersion)
+	if err := speaks.Fits(w.Speaks); err != nil {
+		return w, refuse(codeVersion, "%v", err)
 	}
 	err := checkWords("welcome", map[string]string{"cluster": w.Cluster, "id": string(w.ID), "name": w.Name})
 	if err == nil && (w.ID == "" || w.Name == "") {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 )
@@ -306,6 +307,23 @@ func (l *Link) State(node NodeID) PeerState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state
+}
+
+// Speaks returns which versions a connected peer, or this node, reads; nil if the peer is
+// not connected.
+func (l *Link) Speaks(node NodeID) versions.Set {
+	if node == l.config.ID {
+		return l.config.Speaks
+	}
+	p := l.peer(node)
+	if p == nil {
+		return nil
+	}
+	s, _ := p.current()
+	if s == nil {
+		return nil
+	}
+	return s.conn.speaks
 }
 
 // MaxStatus bounds a status, in bytes.

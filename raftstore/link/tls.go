@@ -181,13 +181,13 @@ func (k *keys) verify(leaf *x509.Certificate, chain []*x509.Certificate, usage x
 func (k *keys) names(leaf *x509.Certificate, name string) error {
 	if k.cluster == "" {
 		for _, dns := range leaf.DNSNames {
-			if strings.EqualFold(dns, name) {
+			if equalDNS(dns, name) {
 				return nil
 			}
 		}
 	}
 	for _, u := range leaf.URIs {
-		if u.Scheme == uriScheme && nodeOf(u) == name && (k.cluster == "" || u.Host == k.cluster) {
+		if u.Scheme == uriScheme && nodeOf(u) == name && (k.cluster == "" || equalDNS(u.Host, k.cluster)) {
 			return nil
 		}
 	}
@@ -196,6 +196,13 @@ func (k *keys) names(leaf *x509.Certificate, name string) error {
 		want = fmt.Sprintf("the URI %s://%s/%s", uriScheme, k.cluster, name)
 	}
 	return fmt.Errorf("the certificate is that of %s, want %s", describe(leaf), want)
+}
+
+// equalDNS compares names as RFC 5280, 7.2, and RFC 6125, 6.4.1, have it: without regard to
+// the case of the letters of ASCII. Names in certificates have no others; those that fold
+// to a letter of ASCII are longer.
+func equalDNS(certificate, name string) bool {
+	return len(certificate) == len(name) && strings.EqualFold(certificate, name)
 }
 
 func nodeOf(u *url.URL) string { return strings.TrimPrefix(u.Path, "/") }

@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/belfry-im/belfry/raftstore/versions"
 )
 
 // TestRefusedByBothSides has a try to connect with b, and looks for the reason in the
@@ -58,6 +61,15 @@ func TestRefusedByBothSides(t *testing.T) {
 			peer: func(p *Peer) { p.Name = "c" },
 			aLog: "the certificate is that of b, want the DNS name c",
 			bLog: "the certificate is that of b, want the DNS name c",
+		},
+		{
+			name: "too old",
+			a:    func(c *Config) { c.TLS, c.Speaks = good("a"), versions.Set{versions.Watch: versions.Only(1)} },
+			b: func(c *Config) {
+				c.TLS, c.Speaks = good("b"), versions.Set{versions.Watch: {Oldest: 2, Newest: 3}}
+			},
+			aLog: "watch: the peer is too old: it speaks version 1, this node 2 to 3",
+			bLog: "watch: the peer is too old: it speaks version 1, this node 2 to 3",
 		},
 		{
 			name: "expired at the dialer",
@@ -432,4 +444,37 @@ func TestConnLimit(t *testing.T) {
 		t.Fatalf("after they have closed: %v", err)
 	}
 	c.Close()
+}
+
+// DNS names and the clusters in URIs are compared without regard to case, the names of
+// nodes in URIs with it.
+func TestNamesOfCertificates(t *testing.T) {
+	uri := func(text string) []*url.URL {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []*url.URL{u}
+	}
+	for _, test := range []struct {
+		leaf          x509.Certificate
+		cluster, name string
+		want          bool
+	}{
+		{x509.Certificate{DNSNames: []string{"other", "Node-K.Example.ORG"}}, "", "node-k.example.org", true},
+		{x509.Certificate{DNSNames: []string{"node-k.example.org"}}, "", "NODE-K.example.org", true},
+		{x509.Certificate{DNSNames: []string{"node-k.example.org"}}, "", "node-\u212a.example.org", false}, // the sign of Kelvin
+		{x509.Certificate{DNSNames: []string{"node-k.example.org"}}, "", "node-k", false},
+		{x509.Certificate{DNSNames: []string{"*.example.org"}}, "", "node-k.example.org", false}, // one certificate is one node
+		{x509.Certificate{DNSNames: []string{"a"}}, "prod", "a", false},
+		{x509.Certificate{URIs: uri("belfry://Prod/a")}, "prod", "a", true},
+		{x509.Certificate{URIs: uri("BELFRY://prod/a")}, "prod", "a", true},
+		{x509.Certificate{URIs: uri("belfry://prod/A")}, "prod", "a", false},
+		{x509.Certificate{URIs: uri("belfry://test/a")}, "prod", "a", false},
+	} {
+		k := keys{cluster: test.cluster}
+		if err := k.names(&test.leaf, test.name); (err == nil) != test.want {
+			t.Errorf("DNS %q, URI %v for node %q of cluster %q: %v, want it taken: %v", test.leaf.DNSNames, test.leaf.URIs, test.name, test.cluster, err, test.want)
+		}
+	}
 }

@@ -16,8 +16,12 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/link"
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/versions"
+	"github.com/belfry-im/belfry/raftstore/watch"
+	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -53,6 +57,16 @@ const (
 	// are dropped with the next map.
 	maxPending = 4 * placement.MaxShards
 )
+
+// speaks has the versions of what nodes of this binary read from each other.
+var speaks = versions.Set{
+	versions.Status:    raftstore.StatusVersions,
+	versions.Exchange:  peer.Versions,
+	versions.Watch:     watch.Versions,
+	versions.Placement: placement.Versions,
+	versions.Commands:  versions.Only(command.BatchVersion),
+	versions.Snapshots: versions.Only(shard.StateVersion),
+}
 
 // A Node is one node of a cluster.
 type Node struct {
@@ -94,7 +108,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	}
 	n.link, err = link.Open(link.Config{
 		ID: link.NodeID(n.data.Node()), Name: cfg.Node, Listen: c.Listen, Cluster: n.data.Cluster(),
-		TLS: c.TLS, Insecure: c.Insecure, OnStatus: n.onStatus, OnPeer: n.onPeer,
+		TLS: c.TLS, Insecure: c.Insecure, Speaks: speaks, OnStatus: n.onStatus, OnPeer: n.onPeer,
 		Log: cfg.Log, Metrics: cfg.Registerer,
 	})
 	if err != nil {

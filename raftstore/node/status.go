@@ -97,6 +97,7 @@ func (n *Node) nodeStatus(of *placement.Node, r *report) store.NodeStatus {
 		ID: string(of.ID), Name: of.Name, Address: of.Address, Roles: of.Roles.String(),
 		Store: of.Roles.Has(placement.RoleStore), Admitted: of.Admitted, Maintenance: of.Maintenance, Leaving: of.Leaving,
 	}
+	s.Speaks = n.link.Speaks(link.NodeID(of.ID)).Strings()
 	switch state := n.link.State(link.NodeID(of.ID)); {
 	case of.ID == n.data.Node():
 		s.State = store.NodeSelf

@@ -35,8 +35,8 @@ func DecodeQueries(b []byte) ([]query.Query, error) {
 		}
 		queries[i] = q
 	}
-	if err := d.End(); err != nil {
-		return nil, fmt.Errorf("peer: queries: %w", err)
+	if d.Err != nil {
+		return nil, fmt.Errorf("peer: queries: %w", d.Err)
 	}
 	return queries, nil
 }
@@ -61,8 +61,8 @@ func DecodeAnswers(b []byte, queries []query.Query) error {
 			return err
 		}
 	}
-	if err := d.End(); err != nil {
-		return fmt.Errorf("peer: answers: %w", err)
+	if d.Err != nil {
+		return fmt.Errorf("peer: answers: %w", d.Err)
 	}
 	return nil
 }
@@ -78,8 +78,8 @@ func AppendResult(dst []byte, r *command.Result) []byte {
 func DecodeResult(b []byte) (r command.Result, err error) {
 	x := codec.NewReader(b)
 	r.Fields(&x)
-	if err := x.End(); err != nil {
-		return r, fmt.Errorf("peer: result: %w", err)
+	if x.Err != nil {
+		return r, fmt.Errorf("peer: result: %w", x.Err)
 	}
 	return r, nil
 }
@@ -111,8 +111,8 @@ func DecodeSync(b []byte) (*query.Sync, error) {
 	x := codec.NewReader(b)
 	sync := new(query.Sync)
 	sync.Fields(&x)
-	if err := x.End(); err != nil {
-		return nil, fmt.Errorf("peer: sync: %w", err)
+	if x.Err != nil {
+		return nil, fmt.Errorf("peer: sync: %w", x.Err)
 	}
 	return sync, nil
 }

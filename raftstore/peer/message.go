@@ -6,12 +6,17 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
 // version is the first byte of every message.
 const version = 1
+
+// Versions are those of the messages that this binary reads. Items are numbers and
+// Requests or Answers; package versions says how they may change.
+var Versions = versions.Only(version)
 
 const (
 	// MaxBody bounds the body of a request or an answer: far above what a command, a
@@ -199,7 +204,7 @@ func decodeAnswer(item []byte) (number uint64, a Answer, err error) {
 	x := codec.NewReader(item)
 	number, a.Term, a.Applied = x.Decoder.Uint(), x.Decoder.Uint(), x.Decoder.Uint()
 	var o outcome
-	codec.Enum(&x, &o, outcomeOK, outcomes-1)
+	codec.Byte(&x, &o)
 	switch {
 	case x.Err != nil:
 	case o == outcomeOK:
@@ -215,6 +220,9 @@ func decodeAnswer(item []byte) (number uint64, a Answer, err error) {
 		codec.Int(&x, &refused.RetryAfterMS)
 		a.Err = refused
 	default:
+		if o >= outcomes { // of a newer node; each has a text and a time
+			o = outcomeUnknown
+		}
 		e := &remoteError{outcome: o}
 		var after int64
 		codec.Text(&x, &e.text, maxText)
@@ -222,8 +230,8 @@ func decodeAnswer(item []byte) (number uint64, a Answer, err error) {
 		e.after = time.Duration(max(0, after)) * time.Millisecond
 		a.Err = e
 	}
-	if err := x.End(); err != nil {
-		return 0, a, fmt.Errorf("peer: answer: %w", err)
+	if x.Err != nil {
+		return 0, a, fmt.Errorf("peer: answer: %w", x.Err)
 	}
 	return number, a, nil
 }
@@ -257,8 +265,8 @@ func items(message []byte, f func(item []byte) error) error {
 	if len(message) == 0 {
 		return fmt.Errorf("peer: message: %w", codec.ErrMalformed)
 	}
-	if message[0] != version {
-		return fmt.Errorf("peer: message of version %d, this binary knows %d", message[0], version)
+	if err := Versions.Check("message", int(message[0])); err != nil {
+		return fmt.Errorf("peer: %w", err)
 	}
 	d := codec.Decoder{B: message[1:]}
 	for len(d.B) > 0 {

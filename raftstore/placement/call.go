@@ -72,7 +72,7 @@ func (g *Group) handle(ctx context.Context, method string, request []byte) ([]by
 		}
 		return EncodeMap(m)
 	}
-	return nil, fmt.Errorf("placement: method %q is unknown", method)
+	return nil, fmt.Errorf("placement: method %q is not known: this node is older than the one that calls", method)
 }
 
 func answer[Q, A any](ctx context.Context, request []byte, handle func(context.Context, Q) (A, error)) ([]byte, error) {

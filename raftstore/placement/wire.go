@@ -1,15 +1,23 @@
 package placement
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"reflect"
+
+	"github.com/belfry-im/belfry/raftstore/versions"
 )
 
-// formatVersion is the version of the JSON of commands and snapshots. It rises when
-// an older program would misread them; a program refuses versions that it does not
-// know, so a field that changes the meaning of others needs a new one.
+// formatVersion is the version of the JSON of commands, snapshots and maps, as package
+// versions has it: a field that changes the meaning of others needs a new one. All nodes
+// apply commands, so neither a new kind nor a new field may be proposed before all know it.
 const formatVersion = 1
+
+// Versions are those of the JSON that this binary reads.
+var Versions = versions.Only(formatVersion)
 
 // kinds are the names of commands in logs. A name must never get another meaning.
 var kinds = map[string]reflect.Type{
@@ -65,15 +73,15 @@ func DecodeCommand(data []byte) (Command, error) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return nil, fmt.Errorf("placement: command: %w", err)
 	}
-	if e.Format != formatVersion {
-		return nil, fmt.Errorf("placement: command: format %d, this binary knows %d", e.Format, formatVersion)
+	if err := Versions.Check("command", e.Format); err != nil {
+		return nil, fmt.Errorf("placement: %w", err)
 	}
 	t, known := kinds[e.Kind]
 	if !known {
-		return nil, fmt.Errorf("placement: command: kind %.40q is unknown to this binary", e.Kind)
+		return nil, fmt.Errorf("placement: command: kind %.40q is not known: this binary is older than its writer", e.Kind)
 	}
 	c := reflect.New(t).Interface().(Command)
-	if err := json.Unmarshal(e.Command, c); err != nil {
+	if err := strictly(e.Command, c); err != nil {
 		return nil, fmt.Errorf("placement: command %s: %w", e.Kind, err)
 	}
 	return c, nil
@@ -93,7 +101,7 @@ func (s *State) Snapshot() ([]byte, error) {
 
 // Load reads what Snapshot wrote.
 func Load(data []byte) (*State, error) {
-	in, err := load(data)
+	in, err := load(data, strictly)
 	if err != nil {
 		return nil, err
 	}
@@ -109,21 +117,34 @@ func EncodeMap(m *Map) ([]byte, error) {
 	return json.Marshal(stored{Format: formatVersion, Map: m})
 }
 
-// DecodeMap reads what EncodeMap wrote.
+// DecodeMap reads what EncodeMap wrote. What a newer node has added is skipped.
 func DecodeMap(data []byte) (*Map, error) {
-	in, err := load(data)
+	in, err := load(data, json.Unmarshal)
 	return in.Map, err
 }
 
-func load(data []byte) (stored, error) {
+// strictly reads JSON that all nodes have to understand alike: unknown fields are errors.
+func strictly(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("more than one value")
+	}
+	return nil
+}
+
+func load(data []byte, read func([]byte, any) error) (stored, error) {
 	var in stored
-	if err := json.Unmarshal(data, &in); err != nil {
+	if err := read(data, &in); err != nil {
 		return stored{}, fmt.Errorf("placement: map: %w", err)
 	}
-	switch {
-	case in.Format != formatVersion:
-		return stored{}, fmt.Errorf("placement: map: format %d, this binary knows %d", in.Format, formatVersion)
-	case in.Map == nil:
+	if err := Versions.Check("map", in.Format); err != nil {
+		return stored{}, fmt.Errorf("placement: %w", err)
+	}
+	if in.Map == nil {
 		return stored{}, fmt.Errorf("placement: map: is missing")
 	}
 	if err := in.Map.check(); err != nil {

@@ -64,6 +64,7 @@ func TestDecodeCommandRefuses(t *testing.T) {
 		"unknown kind":   `{"format":1,"kind":"explode","command":{}}`,
 		"wrong type":     `{"format":1,"kind":"admit","command":{"node":7}}`,
 		"no command":     `{"format":1,"kind":"admit"}`,
+		"unknown field":  `{"format":1,"kind":"admit","command":{"node":"n1","later":1}}`,
 		"unknown role":   `{"format":1,"kind":"join","command":{"roles":"voter"}}`,
 		"too large":      `{"format":1,"kind":"admit","command":{"node":"` + strings.Repeat("x", maxCommand) + `"}}`,
 		"trailing bytes": `{"format":1,"kind":"admit","command":{"node":"x"}} {}`,
@@ -105,6 +106,33 @@ func TestDecodeMapRefuses(t *testing.T) {
 		}
 		if _, err := DecodeMap([]byte(text)); err == nil {
 			t.Errorf("with %s: DecodeMap = nil, want an error", bad)
+		}
+	}
+}
+
+// Nodes follow a map of the next version, and say who is older if they cannot. Whoever
+// applies commands must not restore from one.
+func TestMapOfNextVersion(t *testing.T) {
+	b := newBench(t)
+	b.cluster(3, 2)
+	data, err := EncodeMap(b.s.Map())
+	if err != nil {
+		t.Fatal(err)
+	}
+	longer := []byte(strings.Replace(strings.Replace(string(data), `"map":{`, `"map":{"later":[1],`, 1), `{`, `{"more":{},`, 1))
+	m, err := DecodeMap(longer)
+	if err != nil || !reflect.DeepEqual(m, b.s.Map()) {
+		t.Errorf("with more fields: %+v, %v", m, err)
+	}
+	if _, err := Load(longer); err == nil || !strings.Contains(err.Error(), "unknown field") {
+		t.Errorf("loaded although it has fields that are not known: %v", err)
+	}
+	for text, want := range map[string]string{
+		`{"format":2,"kind":"admit","command":{}}`:   "command of version 2: its writer is newer than this binary",
+		`{"format":1,"kind":"explode","command":{}}`: `kind "explode" is not known: this binary is older than its writer`,
+	} {
+		if _, err := DecodeCommand([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -55,6 +55,9 @@ type NodeStatus struct {
 	Maintenance, Leaving     bool
 	Leads, Replicas          int      // shards that it leads, replicas that it holds
 	Problems                 []string // what else is wrong with it, in sentences
+	// Speaks has the versions that it reads, as "1" or "1 to 2", by protocol; nil if it is
+	// not connected.
+	Speaks map[string]string
 	NodeCondition
 }
 

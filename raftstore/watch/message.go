@@ -5,13 +5,18 @@ import (
 	"fmt"
 
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// version is the first byte of every message.
+// version is the first byte of every message. What follows are items, each with its
+// length; package versions says how they may change.
 const version = 1
+
+// Versions are those of the messages that this binary reads.
+var Versions = versions.Only(version)
 
 const (
 	// messageBytes is about the most that one message holds.
@@ -107,7 +112,7 @@ type item struct {
 }
 
 func (it *item) fields(x *codec.Coder) {
-	codec.Enum(x, &it.kind, kindAlive, kinds-1)
+	codec.Byte(x, &it.kind)
 	switch it.kind {
 	case kindScope:
 		codec.Uint(x, &it.shard)
@@ -225,7 +230,7 @@ type writer struct {
 
 func newWriter() *writer { return &writer{Coder: codec.NewWriter([]byte{version})} }
 
-func (w *writer) add(it *item) { it.fields(&w.Coder) }
+func (w *writer) add(it *item) { codec.Item(&w.Coder, it.fields) }
 
 // scope writes the shard and term of the items that follow, unless they are those of the
 // items before.
@@ -253,16 +258,22 @@ func items(message []byte, f func(*item) error) error {
 	if len(message) == 0 {
 		return fmt.Errorf("watch: message: %w", codec.ErrMalformed)
 	}
-	if message[0] != version {
-		return fmt.Errorf("watch: message of version %d, this binary knows %d", message[0], version)
+	if err := Versions.Check("message", int(message[0])); err != nil {
+		return fmt.Errorf("watch: %w", err)
 	}
 	x := codec.NewReader(message[1:])
 	var shard uint32
 	var term uint64
 	for len(x.B) > 0 {
 		it := item{shard: shard, term: term}
-		if it.fields(&x); x.Err != nil {
+		if codec.Item(&x, it.fields); x.Err != nil {
 			return fmt.Errorf("watch: item: %w", x.Err)
+		}
+		if it.kind == 0 || it.kind >= kinds {
+			if err := versions.Unknown("item", byte(it.kind)); err != nil {
+				return fmt.Errorf("watch: %w", err)
+			}
+			continue
 		}
 		if it.kind == kindScope {
 			shard, term = it.shard, it.term

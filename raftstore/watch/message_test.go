@@ -3,10 +3,13 @@ package watch
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/store"
+	"github.com/belfry-im/belfry/raftstore/versions"
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -54,6 +57,39 @@ func TestItemsThereAndBack(t *testing.T) {
 	other := append([]byte{version + 1}, w.bytes()[1:]...)
 	if err := items(other, func(*item) error { return nil }); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Errorf("message of another version: %v", err)
+	}
+}
+
+// The items of the next version have more fields, and there are more of them. One that
+// has to be understood is refused.
+func TestItemsOfNextVersion(t *testing.T) {
+	longer := func(w *writer, it *item) {
+		codec.Item(&w.Coder, func(x *codec.Coder) {
+			it.fields(x)
+			x.B = append(x.B, "more"...)
+		})
+	}
+	w := newWriter()
+	longer(w, &item{kind: kindScope, shard: 3, term: 4})
+	for i := range samples {
+		longer(w, &samples[i])
+		longer(w, &item{kind: versions.Optional + kind(i)})
+	}
+	var got []item
+	if err := items(w.B, func(it *item) error { got = append(got, *it); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(samples)
+	for i := range want {
+		want[i].shard, want[i].term = 3, 4
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("items arrive as %+v, want %+v", got, want)
+	}
+	longer(w, &item{kind: kinds})
+	err := items(w.B, func(*item) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "is not known: this binary is older") {
+		t.Errorf("with an item that is not optional: %v", err)
 	}
 }
 

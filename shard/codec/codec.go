@@ -267,6 +267,32 @@ func Optional[T any](x *Coder, v **T, value func(*Coder, *T)) {
 	value(x, *v)
 }
 
+// Item writes or reads a length and what fields writes or reads. A reader skips what lies
+// behind the fields that it knows.
+func Item(x *Coder, fields func(*Coder)) {
+	if x.mode != writing {
+		body := x.Decoder.Bytes()
+		if x.Err != nil {
+			return
+		}
+		rest := x.B
+		x.B = body
+		if fields(x); x.Err == nil {
+			x.B = rest
+		}
+		return
+	}
+	start := len(x.B)
+	x.B = append(x.B, 0) // most lengths take one byte
+	fields(x)
+	size := len(x.B) - start - 1
+	var head [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(head[:], uint64(size))
+	x.B = append(x.B, head[:n-1]...)
+	copy(x.B[start+n:], x.B[start+1:start+1+size])
+	copy(x.B[start:], head[:n])
+}
+
 // OptionalBool writes or reads a bool that may be nil, as a byte: 0 for nil, 1 for
 // false, 2 for true.
 func OptionalBool(x *Coder, v **bool) {

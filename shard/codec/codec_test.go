@@ -157,6 +157,32 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A later version's item has more fields, or is longer than one byte of length can say.
+func TestItem(t *testing.T) {
+	for _, size := range []int{0, 100, 126, 127, 128, 1 << 14, 1 << 15} {
+		text := strings.Repeat("x", size)
+		w := NewWriter([]byte("before"))
+		Item(&w, func(x *Coder) { Text(x, &text, 1<<20); Text(x, &text, 1<<20) })
+		after := uint64(7)
+		Uint(&w, &after)
+		for mode, x := range map[string]Coder{"Reader": NewReader(w.B[len("before"):]), "Checker": NewChecker(w.B[len("before"):])} {
+			var got string
+			var behind uint64
+			Item(&x, func(x *Coder) { Text(x, &got, 1<<20) })
+			if Uint(&x, &behind); x.End() != nil || behind != 7 || mode == "Reader" && got != text {
+				t.Errorf("%s of %d bytes: %d bytes and %d behind them, %v", mode, size, len(got), behind, x.Err)
+			}
+		}
+	}
+	for name, b := range map[string][]byte{"beyond the input": {3, 1, 2}, "less than its fields": {1, 1, 2, 3}} {
+		x := NewReader(b)
+		var p part
+		if Item(&x, func(x *Coder) { p.fields(x) }); x.Err == nil {
+			t.Errorf("an item that has %s is read as %+v", name, p)
+		}
+	}
+}
+
 // TestCheckingAllocatesNothing checks twice: a list and what is optional are
 // made once, to check into.
 func TestCheckingAllocatesNothing(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"github.com/belfry-im/belfry/shard/codec"
 )
 
-// A batch is what one log entry holds:
+// BatchVersion is the version of batches. A batch is what one log entry holds:
 //
 //	offset  field
 //	0       version, 2
@@ -15,12 +15,13 @@ import (
 //
 // Fields are varints, length-prefixed bytes and single-byte booleans in the order of
 // the commands' fields methods. Bytes of a command after its fields are malformed: a
-// new field needs a new kind or version.
-const batchVersion = 2
+// new field needs a new kind or version. All replicas of a shard apply what is in its
+// log, so neither is written before all nodes of the cluster know it.
+const BatchVersion = 2
 
 // AppendBatchHeader begins a batch whose commands are applied as of atMS.
 func AppendBatchHeader(dst []byte, atMS int64) []byte {
-	return codec.AppendInt(append(dst, batchVersion), atMS)
+	return codec.AppendInt(append(dst, BatchVersion), atMS)
 }
 
 // An Encoder appends commands to batches. The zero Encoder is ready for use. It
@@ -80,8 +81,8 @@ func NewSet(make func(Kind) Command) *Set { return &Set{make: make} }
 // command. A command is valid only during its visit; its byte slices alias b.
 func (s *Set) WalkBatch(b []byte, begin func(atMS int64), visit func(Kind, Command)) error {
 	d := codec.Decoder{B: b}
-	if v := d.Byte(); d.Err == nil && v != batchVersion {
-		return fmt.Errorf("batch version %d, want %d", v, batchVersion)
+	if v := d.Byte(); d.Err == nil && v != BatchVersion {
+		return fmt.Errorf("batch of version %d, this binary knows %d", v, BatchVersion)
 	}
 	at := d.Int()
 	if d.Err != nil {
@@ -109,6 +110,9 @@ func (s *Set) next(d *codec.Decoder, check bool) (Kind, Command, error) {
 	if cmd == nil {
 		cmd = s.make(k)
 		s.commands[k] = cmd
+	}
+	if d.Err == nil && s.x.Err == nil && cmd == nil {
+		return 0, nil, fmt.Errorf("command of kind %d is not known: this binary is older than its writer: %w", k, codec.ErrMalformed)
 	}
 	if d.Err != nil || cmd == nil {
 		return 0, nil, fmt.Errorf("command of kind %d: %w", k, codec.ErrMalformed)

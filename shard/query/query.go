@@ -110,17 +110,18 @@ func AppendQuery(dst []byte, q Query) []byte {
 	return x.B
 }
 
-// DecodeQuery returns the query that AppendQuery has encoded in b. It aliases b.
+// DecodeQuery returns the query that AppendQuery has encoded in b. It aliases b. What a
+// newer binary has appended to it is skipped.
 func DecodeQuery(b []byte) (Query, error) {
 	x := codec.NewReader(b)
 	n := int(x.Decoder.Byte())
 	if n >= len(kinds) || kinds[n] == nil {
-		return nil, fmt.Errorf("query: kind %d: %w", n, codec.ErrMalformed)
+		return nil, fmt.Errorf("query: kind %d is not known: this binary is older than the one that asks: %w", n, codec.ErrMalformed)
 	}
 	q := kinds[n]()
 	q.args(&x)
-	if err := x.End(); err != nil {
-		return nil, fmt.Errorf("query: %T: %w", q, err)
+	if x.Err != nil {
+		return nil, fmt.Errorf("query: %T: %w", q, x.Err)
 	}
 	return q, nil
 }
@@ -142,7 +143,8 @@ func AppendAnswer(dst []byte, q Query, refused *command.RefusedError) []byte {
 }
 
 // DecodeAnswer reads what AppendAnswer has encoded in b: it fills in the answer of q,
-// or returns the refusal as a *command.RefusedError. The answer aliases b.
+// or returns the refusal as a *command.RefusedError. The answer aliases b. What a newer
+// binary has appended to it is skipped.
 func DecodeAnswer(b []byte, q Query) error {
 	x := codec.NewReader(b)
 	var r command.RefusedError
@@ -152,8 +154,8 @@ func DecodeAnswer(b []byte, q Query) error {
 		texts(&x, &r.Detail)
 		ints(&x, &r.RetryAfterMS)
 	}
-	if err := x.End(); err != nil {
-		return fmt.Errorf("query: answer to %T: %w", q, err)
+	if x.Err != nil {
+		return fmt.Errorf("query: answer to %T: %w", q, x.Err)
 	}
 	if r.Code != command.OK {
 		return &r
