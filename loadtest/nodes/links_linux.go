@@ -47,7 +47,7 @@ type apartNode struct {
 	namespace *namespace
 	fronts    []net.Listener // for clients and administrators
 	doors     []net.Listener // one in each other node's namespace, while the node listens
-	let       bool           // doors may be opened
+	life      *process       // the one that may have doors; nil for none
 }
 
 // Ports of nodes that are apart. Each has all of them for itself.
@@ -100,13 +100,10 @@ func (l *Links) start(n *Node, cmd *exec.Cmd) error {
 	return a.namespace.do(cmd.Start)
 }
 
-// watch opens the node's doors as soon as its process listens, and shuts them when
-// it has ended.
+// watch opens a node's doors as soon as its process listens, and shuts them when that
+// has ended.
 func (l *Links) watch(n *Node, p *process) {
-	l.mu.Lock()
-	a := l.nodes[n.Number]
-	a.let = true
-	l.mu.Unlock()
+	l.begin(n, p)
 	l.loops.Go(func() {
 		for !p.over() && !listens(p.cmd.Process.Pid, apartPeer) {
 			select {
@@ -115,11 +112,18 @@ func (l *Links) watch(n *Node, p *process) {
 			}
 		}
 		if !p.over() {
-			l.open(a)
+			l.open(n, p)
 			<-p.exited
 		}
-		l.refuse(n)
+		l.refuse(n, p)
 	})
+}
+
+// begin lets doors be opened for a process of a node.
+func (l *Links) begin(n *Node, p *process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nodes[n.Number].life = p
 }
 
 // listens reports whether somebody listens on a port in a process's namespace.
@@ -138,11 +142,12 @@ func listens(pid, port int) bool {
 	return false
 }
 
-// open listens, for a node, in all other nodes' namespaces.
-func (l *Links) open(a *apartNode) {
+// open listens, for a process of a node, in all other nodes' namespaces.
+func (l *Links) open(n *Node, p *process) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !a.let || len(a.doors) > 0 || l.closed {
+	a := l.nodes[n.Number]
+	if a.life != p || len(a.doors) > 0 || l.closed {
 		return
 	}
 	for _, other := range l.nodes {
@@ -164,12 +169,16 @@ func (l *Links) open(a *apartNode) {
 	}
 }
 
-// refuse makes dials to a node be refused, until its next process listens.
-func (l *Links) refuse(n *Node) {
+// refuse makes dials to a node be refused, until its next process listens. It does
+// nothing if that was started already: an end may be noticed late.
+func (l *Links) refuse(n *Node, p *process) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.nodes[n.Number]
-	a.let = false
+	if a.life != p {
+		return
+	}
+	a.life = nil
 	for _, door := range a.doors {
 		door.Close()
 	}

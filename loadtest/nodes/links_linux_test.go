@@ -23,6 +23,7 @@ type testNode struct {
 	*Node
 	t        *testing.T
 	apart    *apartNode
+	life     *process
 	accepted chan net.Conn
 }
 
@@ -33,12 +34,12 @@ func testLinks(t *testing.T, count int) (l *Links, nodes []*testNode) {
 		t.Fatal(err)
 	}
 	for i := range count {
-		n := &testNode{Node: &Node{Number: i}, t: t, accepted: make(chan net.Conn, 8)}
+		n := &testNode{Node: &Node{Number: i}, t: t, life: new(process), accepted: make(chan net.Conn, 8)}
 		if err := l.add(n.Node); err != nil {
 			t.Fatal(err)
 		}
 		n.apart = l.nodes[i]
-		n.apart.let = true
+		l.begin(n.Node, n.life)
 		nodes = append(nodes, n)
 		var listener net.Listener
 		err := n.apart.namespace.do(func() (err error) {
@@ -60,7 +61,7 @@ func testLinks(t *testing.T, count int) (l *Links, nodes []*testNode) {
 		t.Cleanup(func() { listener.Close() })
 	}
 	for _, n := range nodes {
-		l.open(n.apart)
+		l.open(n.Node, n.life)
 	}
 	t.Cleanup(func() {
 		if err := l.close(); err != nil {
@@ -200,11 +201,28 @@ func TestLinksHalfOpen(t *testing.T) {
 	}
 }
 
-// TestLinksRefuse has a node that is gone refuse connections at once.
+// TestLinksRefuse has a node that is gone refuse connections at once, and take them
+// when it has started anew, though the end of the process before is noticed after that.
 func TestLinksRefuse(t *testing.T) {
 	l, nodes := testLinks(t, 2)
-	l.refuse(nodes[1].Node)
-	if _, err := nodes[0].dial(nodes[1]); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("dial: %v, want that it is refused", err)
+	a, b := nodes[0], nodes[1]
+	refused := func(when string) {
+		t.Helper()
+		if _, err := a.dial(b); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("dial %s: %v, want that it is refused", when, err)
+		}
 	}
+	l.refuse(b.Node, b.life)
+	refused("after the end")
+	next := new(process)
+	l.begin(b.Node, next)
+	l.open(b.Node, b.life)
+	refused("before the next process listens")
+	l.refuse(b.Node, b.life)
+	l.open(b.Node, next)
+	a.connect(b)
+	l.refuse(b.Node, b.life)
+	a.connect(b)
+	l.refuse(b.Node, next)
+	refused("after the next end")
 }

@@ -242,7 +242,7 @@ func (n *Node) Kill() {
 		return
 	}
 	if links := n.cluster.links; links != nil {
-		links.refuse(n) // a peer that dials now must not be let in
+		links.refuse(n, p) // a peer that dials now must not be let in
 	}
 	_ = p.cmd.Process.Kill() // fails only if it has ended
 	<-p.exited
