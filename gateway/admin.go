@@ -10,7 +10,7 @@ import (
 )
 
 // AdminHandler serves the operations listener: /healthz and /readyz to anyone,
-// /metrics and /debug/pprof/ to administrators, and what Config.Administration
+// /safe-to-stop to callers on this machine, /metrics and /debug/pprof/ to administrators, and what Config.Administration
 // serves.
 func (g *Gateway) AdminHandler() http.Handler {
 	operations := http.NewServeMux()
@@ -21,12 +21,14 @@ func (g *Gateway) AdminHandler() http.Handler {
 	health := http.NewServeMux()
 	health.HandleFunc("GET /healthz", g.healthz)
 	health.HandleFunc("GET /readyz", g.readyz)
+	health.HandleFunc("GET /safe-to-stop", g.safeToStop)
 
 	// These paths have muxes that answer 405 for other methods; in this mux requests
 	// with other methods would go to Administration.
 	mux := http.NewServeMux()
 	mux.Handle("/healthz", health)
 	mux.Handle("/readyz", health)
+	mux.Handle("/safe-to-stop", health)
 	guarded := g.RequireAdmin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A profile takes as long as its request says, whatever the server allows.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -120,6 +122,44 @@ func TestMetricsAreServed(t *testing.T) {
 	for _, name := range []string{"belfry_gateway_sessions", "belfry_gateway_push_seconds_bucket", "belfry_gateway_messages_in_total"} {
 		if !strings.Contains(string(body), name) {
 			t.Errorf("/metrics has no %s", name)
+		}
+	}
+}
+
+// TestSafeToStop asks as one who is on this machine, or not.
+func TestSafeToStop(t *testing.T) {
+	var reasons []string
+	clustered := newTestGateway(t, func(c *Config) {
+		c.SafeToStop = func(context.Context) ([]string, error) { return reasons, nil }
+	})
+	alone := newTestGateway(t, nil)
+	for _, tc := range []struct {
+		name    string
+		gateway *Gateway
+		from    string
+		reasons []string
+		header  http.Header
+		status  int
+		says    string
+	}{
+		{"safe", clustered, "127.0.0.1:99", nil, nil, 200, "safe"},
+		{"safe, IPv6", clustered, "[::1]:99", nil, nil, 200, "safe"},
+		{"not safe", clustered, "127.0.0.1:99", []string{"shard 0 has no leader", "b is away"}, nil, 503, "shard 0 has no leader; b is away"},
+		{"from elsewhere", clustered, "10.0.0.7:99", []string{"b is away"}, nil, 403, "only callers"},
+		{"from nowhere", clustered, "@", nil, nil, 403, "only callers"},
+		{"by a proxy", clustered, "127.0.0.1:99", []string{"b is away"}, http.Header{"X-Forwarded-For": {"10.0.0.7"}}, 403, "only callers"},
+		{"alone", alone, "127.0.0.1:99", nil, nil, 404, "not in a cluster"},
+	} {
+		reasons = tc.reasons
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/safe-to-stop", nil)
+		r.RemoteAddr = tc.from
+		if tc.header != nil {
+			r.Header = tc.header
+		}
+		w := httptest.NewRecorder()
+		tc.gateway.AdminHandler().ServeHTTP(w, r)
+		if body := w.Body.String(); w.Code != tc.status || !strings.Contains(body, tc.says) || tc.status == 403 && strings.Contains(body, "b is away") {
+			t.Errorf("%s = %d %s, want %d and %q", tc.name, w.Code, body, tc.status, tc.says)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,9 @@ type Config struct {
 	// AdminTokens are accepted by the operations listener. If they are nil, a dev
 	// server accepts everybody there, and any other server nobody.
 	AdminTokens *admin.Tokens
+	// SafeToStop returns why this node must not be stopped now, none if it may; nil: it is
+	// in no cluster.
+	SafeToStop func(context.Context) (reasons []string, err error)
 	// Administration serves the other paths of the operations listener, and checks
 	// tokens itself. If it is nil, there are no other paths.
 	Administration http.Handler

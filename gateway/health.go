@@ -3,6 +3,8 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"strings"
 )
 
 // healthz answers that the process runs. That depends on nothing else: a process that is
@@ -37,6 +39,41 @@ func (g *Gateway) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// safeToStop answers whether this node may be stopped now: 200 if so, else 503 with the
+// reasons. It asks for no token, so that what stops a process beside it, such as a pod's
+// preStop hook, needs none; so only callers on this machine get an answer.
+func (g *Gateway) safeToStop(w http.ResponseWriter, r *http.Request) {
+	if !fromLoopback(r) {
+		writeError(w, http.StatusForbidden, "forbidden", "only callers on this machine may ask here; others: /v1/cluster/safe-to-stop")
+		return
+	}
+	if g.config.SafeToStop == nil {
+		writeError(w, http.StatusNotFound, "notFound", "this server is not in a cluster")
+		return
+	}
+	reasons, err := g.config.SafeToStop(r.Context())
+	switch {
+	case err != nil:
+		writeError(w, http.StatusServiceUnavailable, "unavailable", err.Error())
+	case len(reasons) > 0:
+		writeError(w, http.StatusServiceUnavailable, "unsafe", strings.Join(reasons, "; "))
+	default:
+		writeJSON(w, http.StatusOK, map[string]string{"status": "safe"})
+	}
+}
+
+// fromLoopback reports whether a request came from this machine, and was not passed on by
+// a proxy that says so.
+func fromLoopback(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

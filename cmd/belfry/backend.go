@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 
 	"github.com/belfry-im/belfry/gateway/admin"
@@ -32,4 +33,22 @@ func openBackend(config raftstore.Config, cluster *node.Config) (*backend, error
 		return nil, err
 	}
 	return &backend{Closer: n, store: n.Store(), cluster: n, ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
+}
+
+// safeToStop returns gateway.Config.SafeToStop.
+func (b *backend) safeToStop() func(context.Context) ([]string, error) {
+	if b.cluster == nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]string, error) {
+		s, err := b.cluster.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		// Nothing needs a node that takes no part.
+		if self := s.Node(s.Asked); self == nil || !self.Admitted {
+			return nil, nil
+		}
+		return s.Obstacles([]string{s.Asked}), nil
+	}
 }

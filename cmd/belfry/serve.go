@@ -177,7 +177,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(store, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
+	edge, err := gateway.New(o.gatewayConfig(backend, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
 	if err != nil {
 		return err
 	}

@@ -71,12 +71,13 @@ func maxConnections(files int) int {
 	return files - min(reserve, files/2)
 }
 
-func (o *serveOptions) gatewayConfig(store *raftstore.Store, memory int64, hooks *hooks.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(backend *backend, memory int64, hooks *hooks.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
-		Backend:          store,
+		Backend:          backend.store,
 		Auth:             auth,
 		AdminTokens:      tokens,
 		Administration:   administration,
+		SafeToStop:       backend.safeToStop(),
 		Dev:              o.dev,
 		AllowedOrigins:   o.allowedOrigins,
 		KnownUsersOnly:   !o.openUsers,

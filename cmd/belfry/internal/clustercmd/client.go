@@ -103,6 +103,31 @@ func (c *client) call(ctx context.Context, method, path string, body, reply any)
 	return text, json.Unmarshal(text, reply)
 }
 
+// safeToStop asks the node itself, without a token, and returns why it must not be stopped
+// now.
+func (c *client) safeToStop(ctx context.Context) (reasons []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/safe-to-stop", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode == http.StatusOK {
+		return nil, err
+	}
+	var e struct{ Code, Message string }
+	if json.Unmarshal(text, &e) == nil && e.Code == "unsafe" {
+		return strings.Split(e.Message, "; "), nil
+	}
+	return nil, refusal(resp, text)
+}
+
 // refusal returns what a node answered instead.
 func refusal(resp *http.Response, text []byte) error {
 	var e struct{ Code, Message string }

@@ -180,6 +180,23 @@ func TestSafeToStop(t *testing.T) {
 	}
 }
 
+// TestSafeToStopItself asks the node about itself, which takes no token.
+func TestSafeToStopItself(t *testing.T) {
+	n := newFakeNode(t)
+	n.answer = `{"status":"safe"}`
+	if code, out, _ := n.run("safe-to-stop"); code != 0 || !strings.HasPrefix(out, "yes") || n.path != "/safe-to-stop" || n.token != "" {
+		t.Errorf("safe = %d %q after %s with %q", code, out, n.path, n.token)
+	}
+	n.status, n.answer = 503, `{"code":"unsafe","message":"shard 0 has no leader; node b is not reached already"}`
+	if code, out, _ := n.run("safe-to-stop", "--wait", "1ms"); code != 1 || !strings.Contains(out, "\n  node b is not reached already\n") {
+		t.Errorf("not safe = %d %q", code, out)
+	}
+	n.status, n.answer = 503, `{"code":"unavailable","message":"the server is starting"}`
+	if code, _, stderr := n.run("safe-to-stop"); code != 2 || !strings.Contains(stderr, "starting") {
+		t.Errorf("a node that starts = %d %q", code, stderr)
+	}
+}
+
 func TestConfigGet(t *testing.T) {
 	n := newFakeNode(t)
 	n.answer = `{"version":4,"offlineTtl":259200,"userBytes":2097152,"groupRate":-1}`

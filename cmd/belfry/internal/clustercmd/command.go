@@ -113,29 +113,55 @@ func newNodes() *cobra.Command {
 	return cmd
 }
 
+// askAgain is the pause between two questions of --wait.
+const askAgain = time.Second
+
 func newSafeToStop() *cobra.Command {
-	return command("safe-to-stop NODE...", "Say whether nodes may be stopped now",
+	var wait time.Duration
+	cmd := command("safe-to-stop [NODE...]", "Say whether nodes may be stopped now",
 		`Say whether these nodes may be stopped together now without anything not being
 served. That needs the replicas of all other nodes to be caught up, those of a
-node too that was restarted before. The exit code is 0 if they may, 1 if not.`,
-		"  belfry cluster safe-to-stop b && systemctl restart belfry", cobra.MinimumNArgs(1),
+node too that was restarted before. The exit code is 0 if they may, 1 if not.
+
+Without NODE it is about the node that is asked, which needs no token, and has to
+run on this machine: for what is run before a process is stopped, such as a pod's
+preStop hook.`,
+		"  belfry cluster safe-to-stop b && systemctl restart belfry\n  belfry cluster safe-to-stop --wait 60s", cobra.ArbitraryArgs,
 		func(cmd *cobra.Command, args []string, c *client) error {
-			var answer struct {
-				Safe    bool
-				Reasons []string
+			ask, which := func() ([]string, error) { return c.safeToStop(cmd.Context()) }, "this node"
+			if len(args) > 0 {
+				which = strings.Join(args, " and ")
+				ask = func() ([]string, error) {
+					var answer struct{ Reasons []string }
+					_, err := c.call(cmd.Context(), http.MethodGet, "/safe-to-stop?nodes="+escape(strings.Join(args, ",")), nil, &answer)
+					return answer.Reasons, err
+				}
 			}
-			if _, err := c.call(cmd.Context(), http.MethodGet, "/safe-to-stop?nodes="+escape(strings.Join(args, ",")), nil, &answer); err != nil {
-				return cli.Exit(2, err)
+			for until := time.Now().Add(wait); ; {
+				reasons, err := ask()
+				if err == nil && len(reasons) == 0 {
+					return done(cmd.OutOrStdout(), "yes: %s may be stopped now", which)
+				}
+				if left := time.Until(until); left > 0 {
+					select {
+					case <-time.After(min(left, askAgain)):
+						continue
+					case <-cmd.Context().Done():
+						return cli.Exit(2, cmd.Context().Err())
+					}
+				}
+				if err != nil {
+					return cli.Exit(2, err)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "no: %s must not be stopped now\n", which)
+				for _, reason := range reasons {
+					fmt.Fprintf(cmd.OutOrStdout(), "  %s\n", reason)
+				}
+				return cli.Exit(1, nil)
 			}
-			if answer.Safe {
-				return done(cmd.OutOrStdout(), "yes: %s may be stopped now", strings.Join(args, " and "))
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "no: %s must not be stopped now\n", strings.Join(args, " and "))
-			for _, reason := range answer.Reasons {
-				fmt.Fprintf(cmd.OutOrStdout(), "  %s\n", reason)
-			}
-			return cli.Exit(1, nil)
 		})
+	cmd.Flags().Var(cli.Duration(&wait, 0), "wait", "ask again until they may, for this long; 0 = once")
+	return cmd
 }
 
 func newAdmit() *cobra.Command {
