@@ -29,6 +29,9 @@ type Cluster struct {
 	// to note. It is told again with each map that does not say so yet. It must not
 	// block.
 	Made func(shard uint32, replica string)
+	// Waits returns what the node waits for before it takes part in a cluster, "" once it
+	// does; nil: nothing. It must not block.
+	Waits func() string
 }
 
 // A Link connects this node with the others.

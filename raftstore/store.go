@@ -377,7 +377,12 @@ func (s *Store) Close() error {
 // Ready returns nil if every shard of this node serves or, in a cluster, if every shard
 // has a leader that this node reaches.
 func (s *Store) Ready() error {
-	if s.cluster != nil {
+	if c := s.cluster; c != nil {
+		if c.Waits != nil {
+			if waits := c.Waits(); waits != "" {
+				return store.Unavailable(store.DefaultRetryAfter, "this node waits for "+waits)
+			}
+		}
 		return s.reachable()
 	}
 	var errs []error

@@ -18,7 +18,6 @@ import (
 	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/placement"
-	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/raftstore/watch"
 	"github.com/belfry-im/belfry/shard"
@@ -121,7 +120,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 
 	cfg.Data = n.data
 	cfg.ElectionTimeout = cmp.Or(cfg.ElectionTimeout, c.electionTimeout())
-	cfg.Cluster = &raftstore.Cluster{Node: n.data.Node(), Map: blank(), Link: over, Made: n.made}
+	cfg.Cluster = &raftstore.Cluster{Node: n.data.Node(), Map: blank(), Link: over, Made: n.made, Waits: n.waits}
 	s, err := raftstore.Open(cfg)
 	if err != nil {
 		opened = opened[1:] // the store has closed data
@@ -188,11 +187,21 @@ func (n *Node) Failure() error { return n.group.Err() }
 
 // Ready returns nil if the node takes part in a cluster and reaches the leaders of all
 // shards.
-func (n *Node) Ready() error {
-	if waits := n.group.Waiting(); waits != "" || n.group.Map().Cluster == "" {
-		return store.Unavailable(store.DefaultRetryAfter, "this node waits for "+cmp.Or(waits, "a cluster"))
+func (n *Node) Ready() error { return n.Store().Ready() }
+
+// waits returns what this node waits for before it takes part in a cluster, "" once it
+// does.
+func (n *Node) waits() string {
+	if !n.open.Load() {
+		return "its start"
 	}
-	return n.Store().Ready()
+	if waits := n.group.Waiting(); waits != "" {
+		return waits
+	}
+	if n.group.Map().Cluster == "" {
+		return "a cluster"
+	}
+	return ""
 }
 
 // Close ends the node: first the replicas, which commit what they have accepted, then
