@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,9 @@ const (
 	// to. Then it is answered with store.ErrUnknown if a leader may have executed it,
 	// else with store.ErrUnavailable.
 	leaderPatience = 5 * time.Second
+	// afterGiveUp is how long such an answer asks its caller to wait. What comes sooner for
+	// the same key was sent before the caller saw that answer, and is refused too.
+	afterGiveUp = time.Second
 	// lineFirst and lineMost bound the pause between two attempts to find a leader that
 	// nobody has told of.
 	lineFirst = 10 * time.Millisecond
@@ -62,8 +66,9 @@ type line struct {
 	bytes   int          // of waiting
 	to      leaderEnd    // nil while the line is parked
 	closed  bool
-	timer   *time.Timer   // ticks while the line is parked and not empty
-	pause   time.Duration // of timer
+	timer   *time.Timer                  // ticks while the line is parked and not empty, or gaveUp is not
+	pause   time.Duration                // of timer
+	gaveUp  map[command.UserID]time.Time // when operations for a key were given up, until afterGiveUp has passed
 
 	here *leader      // this node's leadership, from begin to ended
 	lost []*operation // what came back of it, in order; older than waiting
@@ -90,10 +95,21 @@ func (ln *line) add(op *operation) {
 		ln.mu.Unlock()
 		op.done(answer{err: store.Unavailable(time.Second, "too much waits for the leader of the shard")})
 		return
+	case ln.overtakes(op):
+		ln.mu.Unlock()
+		op.done(answer{err: errNoLeader})
+		return
 	}
 	ln.bytes += op.size
 	ln.waiting = append(ln.waiting, op)
 	ln.unlock(ln.flush())
+}
+
+// overtakes reports whether operations for the same key were given up so lately that this
+// one was sent without knowing of that. The caller holds mu.
+func (ln *line) overtakes(op *operation) bool {
+	at, is := ln.gaveUp[op.key]
+	return is && time.Since(at) < afterGiveUp
 }
 
 // A reply is an answer that is due once the line is unlocked.
@@ -177,10 +193,10 @@ func (ln *line) parked() (n int) {
 // the timer. The caller holds mu.
 func (ln *line) settle() {
 	ln.trim()
-	if ln.here != nil && len(ln.waiting) == 0 && len(ln.lost) == 0 && !ln.closed {
+	if ln.here != nil && len(ln.waiting) == 0 && len(ln.lost) == 0 && len(ln.gaveUp) == 0 && !ln.closed {
 		ln.direct.Store(ln.here)
 	}
-	if ln.sent < len(ln.waiting) || len(ln.lost) > 0 {
+	if ln.sent < len(ln.waiting) || len(ln.lost) > 0 || len(ln.gaveUp) > 0 {
 		ln.schedule()
 	} else {
 		ln.pause = 0
@@ -290,15 +306,18 @@ func (ln *line) tick() {
 // of it again there, and must not be overtaken by the rest of it from here. The caller
 // holds mu.
 func (ln *line) expire(now time.Time) (due []reply) {
-	var late map[command.UserID]bool // keys
+	maps.DeleteFunc(ln.gaveUp, func(_ command.UserID, at time.Time) bool { return now.Sub(at) >= afterGiveUp })
 	expired := func(op *operation) bool {
-		if op.over || !late[op.key] && (op.giveUp.IsZero() || now.Before(op.giveUp)) {
+		_, behind := ln.gaveUp[op.key]
+		if op.over || !behind && (op.giveUp.IsZero() || now.Before(op.giveUp)) {
 			return false
 		}
-		if late == nil {
-			late = make(map[command.UserID]bool)
+		if op.key != "" { // reads have none
+			if ln.gaveUp == nil {
+				ln.gaveUp = make(map[command.UserID]time.Time)
+			}
+			ln.gaveUp[op.key] = now
 		}
-		late[op.key] = true
 		op.over = true
 		ln.bytes -= op.size
 		due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
@@ -313,7 +332,7 @@ func (ln *line) expire(now time.Time) (due []reply) {
 }
 
 // errNoLeader answers what has waited for a leader for too long.
-var errNoLeader = store.Unavailable(store.DefaultRetryAfter, "no leader of the shard was found")
+var errNoLeader = store.Unavailable(afterGiveUp, "no leader of the shard was found")
 
 // certain returns an error of the operation's last try, as one of all its tries: what a
 // leader did not answer may have happened, whatever the next one says.

@@ -295,8 +295,9 @@ func TestLineIsBounded(t *testing.T) {
 	})
 }
 
-// What gives up takes along all that waits behind it for the same key, but nothing else:
-// its client may be at another node, and send all of it again from there.
+// What gives up takes along all that waits behind it for the same key, and what comes
+// before its caller can know of that, but nothing else: the caller may be at another node
+// by then, and send all of it again from there.
 func TestLineGivesUpInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{rnd: rand.New(rand.NewPCG(1, 1)), known: make(map[string]bool)}
@@ -311,19 +312,34 @@ func TestLineGivesUpInOrder(t *testing.T) {
 			}})
 		}
 		add("ann", "ann 1")
+		add("", "read 1")
 		time.Sleep(leaderPatience - time.Second)
 		add("ben", "ben 1")
 		add("ann", "ann 2")
+		add("", "read 2")
 		time.Sleep(time.Second + lineMost)
+		add("ann", "ann 3")
+		add("", "read 3")
 		s.elect()
+		add("ann", "ann 4")
+		time.Sleep(afterGiveUp)
+		add("ann", "ann 5")
 		s.leader.commit(10, true)
 		s.tasks.Wait()
 		s.line.close()
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if want := []string{"ben 1"}; !slices.Equal(s.log, want) || !failed["ann 1"] || !failed["ann 2"] || failed["ben 1"] {
-			t.Errorf("%v was committed, want %v; failed: %v", s.log, want, failed)
+		for cid, want := range map[string]bool{
+			"ann 1": true, "ann 2": true, "ann 3": true, "ann 4": true, "ann 5": false, "ben 1": false,
+			"read 1": true, "read 2": false, "read 3": false,
+		} {
+			if failed[cid] != want {
+				t.Errorf("%s failed: %v, want %v", cid, failed[cid], want)
+			}
+		}
+		if want := []string{"ben 1", "read 2", "read 3", "ann 5"}; !slices.Equal(s.log, want) {
+			t.Errorf("%v was committed, want %v", s.log, want)
 		}
 	})
 }
