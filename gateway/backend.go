@@ -67,6 +67,11 @@ type Backend interface {
 	// Eligibility returns, for each of users, what decides whether asker may add them to
 	// a group. Result i is about users[i].
 	Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility
+	// Reserve counts groups against the limits of users, for all gateways, until Unreserve
+	// or store.ReservedFor has passed. Result i is about list[i].
+	Reserve(list []store.Reservation) []store.Reserved
+	// Unreserve ends reservations. It does not block.
+	Unreserve(list []store.Reservation)
 	// WatchGroup registers w until UnwatchGroup. Nothing that came before makes it call
 	// Wake.
 	WatchGroup(group command.GroupID, w store.GroupWatcher)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -12,8 +13,8 @@ import (
 type groupChange struct {
 	session      *session
 	request      request
-	identity     command.Request   // zero for a notice
-	reservations []joinReservation // kept until the request is answered
+	identity     command.Request     // zero for a notice
+	reservations []store.Reservation // kept until the request is answered
 }
 
 // A groupAnswer is the answer to a group change, kept for repeats. ok is nil if the answer
@@ -54,7 +55,7 @@ func (c groupChange) propose(cmd command.GroupCommand, ok func(command.Result) p
 		} else {
 			c.answer(ok(result))
 		}
-	}, func() { c.session.gateway.reservations.remove(c.reservations) })
+	}, c.release)
 }
 
 // answer replies to the request, and keeps the answer for repeats.

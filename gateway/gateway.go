@@ -55,13 +55,12 @@ type Gateway struct {
 	maxFrame int // most bytes of a frame from a client
 
 	limits
-	reservations joinReservations
-	admission    *admission.Controller
-	upgrade      ws.Options
-	turns        *turns.Turns // for costly requests
-	pumpers      pumpers
-	returns      returns
-	feeds        feeds
+	admission *admission.Controller
+	upgrade   ws.Options
+	turns     *turns.Turns // for costly requests
+	pumpers   pumpers
+	returns   returns
+	feeds     feeds
 
 	mu           sync.Mutex
 	shuttingDown bool // new connections are refused

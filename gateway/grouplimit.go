@@ -1,8 +1,7 @@
 package gateway
 
 import (
-	"slices"
-	"sync"
+	"math/rand/v2"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -10,88 +9,49 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-// Kinds of a join reservation, to be combined.
+// Kinds of a reservation, to be combined.
 const (
 	joins = 1 << iota
 	owns
 	unsolicited // is added by a user to whom they have never written
 )
 
-// A joinReservation counts a group against a user's limits while the request by which the
-// user may join it is pending. Once that is answered, the user's shard counts the group.
-type joinReservation struct {
-	user  command.UserID
-	group command.GroupID // "" if it has no id yet
-	kind  int
-}
-
-// joinReservations are the reservations at this gateway, by user. Their number is limited
-// by that of pending requests.
-type joinReservations struct {
-	mu  sync.Mutex
-	all map[command.UserID][]joinReservation
-}
-
-// add adds a reservation. It returns how many other groups the user has reservations for,
-// as a member and as the owner.
-func (cs *joinReservations) add(c joinReservation) (joined, owned int) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for _, other := range cs.all[c.user] {
-		if c.group != "" && other.group == c.group {
-			continue
-		}
-		if other.kind&joins != 0 {
-			joined++
-		}
-		if other.kind&owns != 0 {
-			owned++
-		}
-	}
-	if cs.all == nil {
-		cs.all = make(map[command.UserID][]joinReservation)
-	}
-	cs.all[c.user] = append(cs.all[c.user], c)
-	return joined, owned
-}
-
-func (cs *joinReservations) remove(ended []joinReservation) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for _, c := range ended {
-		list := cs.all[c.user]
-		if i := slices.Index(list, c); i >= 0 {
-			list = slices.Delete(list, i, i+1)
-		}
-		if len(list) == 0 {
-			delete(cs.all, c.user)
-		} else {
-			cs.all[c.user] = list
-		}
-	}
+// newReservation returns a reservation for a user who may join (or own) a group.
+func newReservation(user command.UserID, group command.GroupID, kind int) store.Reservation {
+	return store.Reservation{ID: rand.Uint64(), User: user, Group: group, Joins: kind&joins != 0, Owns: kind&owns != 0}
 }
 
 // reserve makes a reservation, which is kept until the change is answered. It refuses a
 // user who is in (or owns) as many groups as allowed; field names them in the refusal.
 func (c *groupChange) reserve(user command.UserID, group command.GroupID, field string, kind int) error {
-	reservation := joinReservation{user, group, kind}
-	joined, owned := c.session.gateway.reservations.add(reservation)
+	reservation := newReservation(user, group, kind)
+	reserved := c.session.gateway.backend.Reserve([]store.Reservation{reservation})[0]
+	if reserved.Err != nil {
+		return reserved.Err
+	}
 	eligibility := &c.session.gateway.backend.Eligibility("", []command.UserID{user})[0]
 	err := eligibility.Err
 	if err == nil {
-		err = c.session.checkGroupLimits(eligibility, joined, owned, field+": "+string(user), kind)
+		err = c.session.checkGroupLimits(eligibility, reserved.Joined, reserved.Owned, field+": "+string(user), kind)
 	}
 	c.keepReservation(reservation, err)
 	return err
 }
 
 // keepReservation keeps a reservation until the change is answered. If refused is an
-// error, it removes the reservation instead.
-func (c *groupChange) keepReservation(reservation joinReservation, refused error) {
+// error, it ends the reservation instead.
+func (c *groupChange) keepReservation(reservation store.Reservation, refused error) {
 	if refused != nil {
-		c.session.gateway.reservations.remove([]joinReservation{reservation})
+		c.session.gateway.backend.Unreserve([]store.Reservation{reservation})
 	} else {
 		c.reservations = append(c.reservations, reservation)
+	}
+}
+
+// release ends the reservations of a change that is answered or given up.
+func (c *groupChange) release() {
+	if len(c.reservations) > 0 {
+		c.session.gateway.backend.Unreserve(c.reservations)
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
@@ -185,6 +186,20 @@ func (s *testStore) refusal(group command.GroupID, user command.UserID) error {
 		return &command.RefusedError{Code: command.CodeForbidden, Detail: "conv: muted in this group"}
 	}
 	return nil
+}
+
+func (s *testStore) Reserve(list []store.Reservation) []store.Reserved {
+	reserved := make([]store.Reserved, len(list))
+	for i, r := range list {
+		reserved[i] = s.reservations.Add(r, time.Now())
+	}
+	return reserved
+}
+
+func (s *testStore) Unreserve(list []store.Reservation) {
+	for _, r := range list {
+		s.reservations.Remove(r)
+	}
 }
 
 func (s *testStore) Eligibility(asker command.UserID, users []command.UserID) []store.Eligibility {

@@ -43,7 +43,7 @@ func (s *session) createGroup(r request) error {
 		return err
 	}
 	if wait, ok := s.gateway.groupCreations.Allow(string(s.user)); !ok {
-		s.gateway.reservations.remove(change.reservations)
+		change.release()
 		return &refusal{protocol.CodeRateLimited, "group: you have created too many groups within the hour", wait}
 	}
 	failed := make(failures)

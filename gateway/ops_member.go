@@ -151,15 +151,19 @@ func (c *groupChange) eligible(group command.GroupID, users []command.UserID, fa
 			asked = append(asked, user)
 		}
 	}
-	joining := make([]int, len(asked))
+	reservations := make([]store.Reservation, len(asked))
 	for i, user := range asked {
-		joining[i], _ = s.gateway.reservations.add(joinReservation{user, group, joins})
+		reservations[i] = newReservation(user, group, joins)
 	}
+	reserved := s.gateway.backend.Reserve(reservations)
 	admitted := asked[:0]
 	for i, eligibility := range s.gateway.backend.Eligibility(s.user, asked) {
 		user := asked[i]
-		err := s.checkEligible(group, user, &eligibility, joining[i])
-		c.keepReservation(joinReservation{user, group, joins}, err)
+		err := reserved[i].Err
+		if err == nil {
+			err = s.checkEligible(group, user, &eligibility, reserved[i].Joined)
+		}
+		c.keepReservation(reservations[i], err)
 		if err != nil {
 			failed[user] = refusalOf(err).code
 		} else {

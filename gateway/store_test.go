@@ -21,6 +21,7 @@ type testStore struct {
 	out           shard.Outcome
 	watchers      map[command.UserID]map[command.SessionID]store.Watcher
 	presence      map[store.Watcher][]command.UserID
+	reservations  store.Reservations
 	groupWatchers map[command.GroupID][]store.GroupWatcher
 	background    map[sessionOf]bool // as the gateway said
 	stalled       map[sessionOf]bool // likewise

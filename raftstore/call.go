@@ -132,6 +132,10 @@ func (l *leader) answerCall(r *peer.Request, done func(peer.Answer)) {
 		out.Body, err = l.answerAttention(r.Body)
 	case peer.Away:
 		err = l.answerAway(r.Body)
+	case peer.Reserve:
+		out.Body, err = l.answerReserve(r.Body)
+	case peer.Unreserve:
+		err = l.answerUnreserve(r.Body)
 	}
 	if out.Err = err; err != nil {
 		out.Body = nil

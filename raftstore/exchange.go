@@ -58,7 +58,8 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 	switch r.Kind {
 	case peer.Command, peer.Login, peer.Committed:
 		err = l.order(&r, done)
-	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention, peer.Away:
+	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention, peer.Away,
+		peer.Reserve, peer.Unreserve:
 		answer := func(r *peer.Request, done func(peer.Answer)) { l.answerReads(ctx, r, done) }
 		if r.Kind >= peer.Status {
 			answer = l.answerCall

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/replica"
@@ -47,6 +48,9 @@ func (l *leader) execute(op *operation, ours bool) error {
 	w.Done = func(r command.Result, err error) { op.done(answer{result: r, err: err}) }
 	if login, ok := cmd.(*command.Login); ok && op.kind == peer.Login {
 		user := login.User
+		if err := l.allowLogin(login); err != nil {
+			return err
+		}
 		var sync *query.Sync
 		w.Step = func(st *shard.State, now int64, r *command.Result) {
 			if r.Code == command.OK {
@@ -57,6 +61,22 @@ func (l *leader) execute(op *operation, ours bool) error {
 		w.Done = func(r command.Result, err error) { op.done(answer{result: r, sync: sync, err: err}) }
 	}
 	return l.propose(op.encoded, &needs, w)
+}
+
+// allowLogin counts a login of a client, and refuses it if its user has made too many. A
+// session that its node logs in again is not counted.
+func (l *leader) allowLogin(login *command.Login) error {
+	if login.Instead != 0 {
+		return nil
+	}
+	wait, ok := l.shard.store.loginRate.allow(login.User, time.Now())
+	if ok {
+		return nil
+	}
+	return &command.RefusedError{
+		Code: command.CodeRateLimited, Detail: "op: too many logins of this user",
+		RetryAfterMS: (wait + time.Millisecond - 1).Milliseconds(),
+	}
 }
 
 // answerAll answers queries up to the first that is refused.

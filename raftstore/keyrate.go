@@ -11,9 +11,9 @@ import (
 // removes any one, which may then send a burst too early.
 const maxRates = 1 << 16
 
-// A keyRate limits the messages of each key, a group or a user, that pass through
-// memory alone. Those that are stored are limited by the shard. The zero value
-// limits nothing.
+// A keyRate limits what a shard does not count: the messages of each key, a group or a
+// user, that pass through memory alone, and the logins of a user. The zero value limits
+// nothing.
 type keyRate[K comparable] struct {
 	each  time.Duration // time that one message uses up
 	burst time.Duration // time that may be used in advance

@@ -96,6 +96,9 @@ func (l *leader) Close() {
 	l.shard.orphans.clear()
 	l.shard.store.hub.release(l.shard.owns)
 	l.shard.store.hub.presence.release(l.shard.owns)
+	if l.shard.store.cluster != nil {
+		l.shard.store.reservations.Release(l.shard.owns)
+	}
 	l.shard.line.ended(l)
 }
 

@@ -92,6 +92,10 @@ type Config struct {
 	// checksums of all of their state, to compare; default 5 min, and longer for a state
 	// of more than 1 GiB. One node alone computes none.
 	ChecksumEvery time.Duration
+	// LoginRate is how many logins a second a user may make at all nodes of a cluster
+	// together, and LoginBurst how many at once: their shard's leader counts them. 0: no
+	// limit. One node alone does not count them.
+	LoginRate, LoginBurst int
 	// ClaimWithin is how long a session may be without watcher before it is logged
 	// out, default 30 s.
 	ClaimWithin time.Duration
@@ -242,12 +246,15 @@ type Store struct {
 	liveRate    *keyRate[command.GroupID]
 	openings    *keyRate[command.UserID] // messages of ttl 0 to strangers, by sender
 	transient   *transientDedup
-	deferred    *deferred
-	cluster     *cluster      // nil: this node is alone
-	reads       chan struct{} // holds a value for each read for another node that runs
-	publishing  sync.Mutex    // held while the status is set
-	budget      *budget
-	data        *DataDir
+	// reservations and loginRate are of users whose shards are led here.
+	reservations store.Reservations
+	loginRate    *keyRate[command.UserID] // counts nothing without a cluster
+	deferred     *deferred
+	cluster      *cluster      // nil: this node is alone
+	reads        chan struct{} // holds a value for each read for another node that runs
+	publishing   sync.Mutex    // held while the status is set
+	budget       *budget
+	data         *DataDir
 
 	diskLow    atomic.Bool
 	memoryFull atomic.Bool
@@ -297,6 +304,10 @@ func Open(cfg Config) (*Store, error) {
 	s.liveRate = newKeyRate[command.GroupID](cfg.Limits.GroupRate, cfg.Limits.GroupBurst, time.Second)
 	s.openings = newKeyRate[command.UserID](cfg.Limits.NewConversations, cfg.Limits.NewConversations, time.Hour)
 	s.transient = newTransientDedup(cfg.Limits.DedupWindow)
+	s.loginRate = new(keyRate[command.UserID])
+	if cfg.Cluster != nil {
+		s.loginRate = newKeyRate[command.UserID](cfg.LoginRate, cfg.LoginBurst, time.Second)
+	}
 	s.deferred = newDeferred(s.submit)
 	s.cluster = newCluster(cfg.Cluster)
 	s.reads = make(chan struct{}, maxReads)

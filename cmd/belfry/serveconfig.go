@@ -27,6 +27,8 @@ func (o *serveOptions) storeConfig(log *slog.Logger, registry *prometheus.Regist
 		ClockSettle: o.clockSettle,
 		DiskReserve: int64(orOff(o.diskReserve)),
 		OutboxBytes: o.outboxBytes,
+		LoginRate:   o.loginRate,
+		LoginBurst:  o.loginBurst,
 		Limits: command.Limits{
 			OfflineTTL:         o.offlineTTL,
 			OfflineMaxMessages: o.offlineMaxMessages,

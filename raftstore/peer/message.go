@@ -60,6 +60,9 @@ const (
 	Attention
 	// Away says that members of groups left the foreground.
 	Away
+	// Reserve counts groups against limits of users until Unreserve.
+	Reserve
+	Unreserve
 )
 
 // A Request asks the leader of a shard to do something.
