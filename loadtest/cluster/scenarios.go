@@ -119,6 +119,10 @@ var scenarios = []*scenario{
 		},
 	},
 	{
+		name: "wiped", what: "a node is killed, loses some or all of its data, is refused, and mended by the command that is named", runs: 12, hold: time.Second, orders: true,
+		run: wiped,
+	},
+	{
 		name: "grow", what: "a server that stands alone becomes a cluster", runs: 1, first: 1,
 		alone: grow,
 	},

@@ -50,7 +50,7 @@ func (n *Node) request(ctx context.Context, method, path string, in any) (answer
 	if err != nil {
 		return nil, err
 	}
-	token, err := os.ReadFile(n.cluster.adminTokenFile())
+	token, err := os.ReadFile(n.cluster.AdminTokenFile())
 	if err != nil {
 		return nil, err
 	}

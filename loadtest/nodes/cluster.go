@@ -64,7 +64,7 @@ func New(config Config) (*Cluster, error) {
 	c := &Cluster{config: config, secret: []byte(rand.Text() + rand.Text())}
 	err := errors.Join(
 		os.WriteFile(c.SecretFile(), c.secret, 0o600),
-		os.WriteFile(c.adminTokenFile(), []byte(rand.Text()+"\n"), 0o600))
+		os.WriteFile(c.AdminTokenFile(), []byte(rand.Text()+"\n"), 0o600))
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,8 @@ func New(config Config) (*Cluster, error) {
 // SecretFile returns the file with the secret that signs users' tokens.
 func (c *Cluster) SecretFile() string { return filepath.Join(c.config.Dir, "auth.secret") }
 
-func (c *Cluster) adminTokenFile() string { return filepath.Join(c.config.Dir, "admin.tokens") }
+// AdminTokenFile returns the file with the token of administrators.
+func (c *Cluster) AdminTokenFile() string { return filepath.Join(c.config.Dir, "admin.tokens") }
 
 // Nodes returns all nodes in the order in which they were added.
 func (c *Cluster) Nodes() []*Node { return c.nodes }

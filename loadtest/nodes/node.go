@@ -74,7 +74,7 @@ func (n *Node) args() []string {
 	c := n.cluster
 	args := []string{
 		"serve", "--listen", n.listen, "--admin-listen", n.admin, "--data", n.Data,
-		"--auth-secret-file", c.SecretFile(), "--admin-token-file", c.adminTokenFile(), "--until-eof",
+		"--auth-secret-file", c.SecretFile(), "--admin-token-file", c.AdminTokenFile(), "--until-eof",
 	}
 	if n.Clustered {
 		args = append(args, "--node", n.Name, "--cluster-listen", n.peer, "--insecure-cluster", "--auto-admit")

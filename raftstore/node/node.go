@@ -157,7 +157,7 @@ func (n *Node) checkPlacement(dir string) error {
 		return nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "map.json")); err != nil {
-		return fmt.Errorf("%w; %s is what this node knows of cluster %s, and may have its votes: begin with a new data folder, and run belfry cluster replace-node on another node", err, dir, n.data.Cluster())
+		return fmt.Errorf("%w; %s is what this node knows of cluster %s, and may have its votes: begin with an empty data folder, and then run on another node the command that this one names: belfry cluster replace-node %s UUID", err, dir, n.data.Cluster(), n.name)
 	}
 	return nil
 }

@@ -30,8 +30,10 @@ type testNet struct {
 	delay time.Duration                   // most that a message takes
 	// appendFault may answer in place of a follower that gets entries; nil: none does.
 	appendFault    func(from, to string, resp *raft.AppendEntriesResponse) (answered bool, err error)
-	loseTimeoutNow bool           // it seems to arrive
-	appends        map[string]int // AppendEntries sent, by sender; nil: not counted
+	loseTimeoutNow bool              // it seems to arrive
+	appends        map[string]int    // AppendEntries sent, by sender; nil: not counted
+	votes          map[ballot]string // given, to which candidate; nil: not noted
+	twice          []string          // who voted twice in a term
 }
 
 func newTestNet(seed uint64) *testNet {
@@ -156,7 +158,14 @@ func (t *testTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, r
 }
 
 func (t *testTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.call(to, func() error { return t.InmemTransport.RequestVote(id, to, req, resp) })
+	t.net.voted(t.id, req.Term, t.id) // a candidate votes for itself first
+	return t.call(to, func() error {
+		err := t.InmemTransport.RequestVote(id, to, req, resp)
+		if err == nil && resp.Granted {
+			t.net.voted(string(to), req.Term, t.id)
+		}
+		return err
+	})
 }
 
 func (t *testTransport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
