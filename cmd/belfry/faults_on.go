@@ -26,8 +26,9 @@ import (
 //	POST /faults/disk/resume           and go on
 //	GET  /faults/replicas              what each replica here has applied, and its checksum
 //
-// The clock is right again after a restart. Snapshots are taken early and files
-// of the log are small, so that short runs see many. Only a build with the tag
+// The clock is right again after a restart. Snapshots are taken early, files of the log
+// are small, and sessions whose node is lost are logged out early, so that short runs see
+// many. Only a build with the tag
 // "faults" has all this.
 type faults struct {
 	passed, jumped atomic.Int64 // nanoseconds
@@ -38,6 +39,7 @@ type faults struct {
 // disk that they can hang.
 func (f *faults) configure(c *raftstore.Config) {
 	c.SnapshotBytes, c.SegmentBytes = 4<<20, 256<<10
+	c.ClaimWithin = 5 * time.Second
 	f.disk = c.HangingDisk()
 	start := time.Now()
 	c.Clock = func() (wall time.Time, mono time.Duration) {
