@@ -32,11 +32,12 @@ type config struct {
 	For, Round  time.Duration
 	Seed        uint64
 	Nodes       int
-	Shards      int // 0 = the scenario's, else 2
-	Users       int // an even number
-	Rooms       int // groups in which others chat
-	Rate        int // messages per second; 0 = as fast as windows allow
-	Body        int // bytes
+	Shards      int   // 0 = the scenario's, else 2
+	Users       int   // an even number
+	Rooms       int   // groups in which others chat
+	Rate        int   // messages per second; 0 = as fast as windows allow
+	Body        int   // bytes
+	Fill        int64 // bytes that the scenario behind writes
 	RaftLog     string
 	Hold        time.Duration // 0 = the scenario's
 	Out         io.Writer     // one line per event
@@ -61,6 +62,8 @@ func (c *config) check() error {
 		return fmt.Errorf("-users %d: want an even number", c.Users)
 	case c.Rooms < 0:
 		return fmt.Errorf("-rooms %d: want at least 0", c.Rooms)
+	case c.Fill < 0:
+		return fmt.Errorf("-fill %d: want at least 0 MB", c.Fill>>20)
 	case c.Nodes < 1:
 		return fmt.Errorf("-nodes %d: want at least 1", c.Nodes)
 	}

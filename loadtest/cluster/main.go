@@ -59,8 +59,9 @@ func main() {
 	flag.StringVar(&c.Binary, "binary", "", "a server; built here if it is not given")
 	flag.BoolVar(&plain, "plain", false, "build the server without the tag faults")
 	flag.StringVar(&c.Dir, "dir", "", "folder for data and logs, on the disk that is to be measured; a temporary one if it is not given")
+	fill := flag.Int64("fill", 500, "MB that the scenario behind has written meanwhile")
 	flag.Parse()
-	c.Plain = plain
+	c.Plain, c.Fill = plain, *fill<<20
 	if names != "" {
 		c.Scenarios = strings.Split(names, ",")
 	}

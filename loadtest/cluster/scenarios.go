@@ -15,15 +15,16 @@ import (
 // A scenario is one way to break a cluster, again and again.
 type scenario struct {
 	name, what string
-	runs       int           // unless the command line says otherwise
-	hold       time.Duration // how long its fault stands, unless the command line says otherwise
-	shards     int           // 0 = 2
-	first      int           // nodes at first; 0 = all
-	flags      []string      // of the servers
-	apart      bool          // its nodes are
-	small      bool          // their disks can be filled
-	unrefused  bool          // no send may be refused
-	orders     bool          // it needs servers that take orders to fail
+	runs       int                   // unless the command line says otherwise
+	hold       time.Duration         // how long its fault stands, unless the command line says otherwise
+	shards     int                   // 0 = 2
+	first      int                   // nodes at first; 0 = all
+	flags      []string              // of the servers
+	flagsOf    func(config) []string // more of them; nil: none
+	apart      bool                  // its nodes are
+	small      bool                  // their disks can be filled
+	unrefused  bool                  // no send may be refused
+	orders     bool                  // it needs servers that take orders to fail
 	bars       []bar
 	// run is one run, under load. hold is how long its fault is to stand.
 	run func(ctx context.Context, l *load, i int, hold time.Duration) ([]figure, error)
@@ -123,6 +124,12 @@ var scenarios = []*scenario{
 		run: wiped,
 	},
 	{
+		name: "behind", what: "a follower is away until the log no longer reaches back to what it has", runs: 3,
+		bars:    []bar{{figureBeyond, 0, 300 * time.Millisecond}},
+		flagsOf: behindFlags,
+		run:     behind,
+	},
+	{
 		name: "grow", what: "a server that stands alone becomes a cluster", runs: 1, first: 1,
 		alone: grow,
 	},
@@ -159,7 +166,11 @@ func play(ctx context.Context, c config, s *scenario, runs int) (b *bench, figur
 	if s.first > 0 {
 		count = s.first
 	}
-	b, err = newBench(c, s.name, count, s.apart, s.small, s.flags...)
+	flags := s.flags
+	if s.flagsOf != nil {
+		flags = append(flags[:len(flags):len(flags)], s.flagsOf(c)...)
+	}
+	b, err = newBench(c, s.name, count, s.apart, s.small, flags...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -85,7 +85,7 @@ func TestNoVoteTwice(t *testing.T) {
 				c.add(id, first)
 			}
 			made := len(ids)
-			for range 3 {
+			for range 2 {
 				c.leader()
 				victim := ids[rng.IntN(len(ids))]
 				other := ids[rng.IntN(len(ids))]
