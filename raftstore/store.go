@@ -137,6 +137,10 @@ type Config struct {
 	memoryOf func(shardMemory) shardMemory
 }
 
+// Hold waits while the disk of Dir hangs, which only one for tests can be told to. It is
+// called before something is written to Dir beside what a store writes.
+func (c *Config) Hold() { replica.Hold(c.walFS) }
+
 // withDefaults fills in zero fields, and returns an error for invalid ones.
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {

@@ -22,7 +22,7 @@ import (
 //	POST /faults/shards/{n}/transfer   shard n is handed over to another node
 //	POST /faults/clock/pass/{duration} so much time passes at once
 //	POST /faults/clock/jump/{duration} the wall clock is set so far ahead, or back
-//	POST /faults/disk/hang             writes of logs wait
+//	POST /faults/disk/hang             what is written to the data folder waits
 //	POST /faults/disk/resume           and go on
 //	GET  /faults/replicas              what each replica here has applied, and its checksum
 //

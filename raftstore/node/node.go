@@ -138,7 +138,7 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	n.group, err = placement.Open(placement.GroupConfig{
 		Dir: dir, Network: network, Join: c.Join, Expect: c.Expect, Solo: n.data.Solo(), Seed: seed,
 		Node:      placement.Node{ID: n.data.Node(), Name: cfg.Node, Address: c.Advertise, Roles: c.Roles},
-		AutoAdmit: c.AutoAdmit, WAN: c.WAN, Log: cfg.Log,
+		AutoAdmit: c.AutoAdmit, WAN: c.WAN, Hold: cfg.Hold, Log: cfg.Log,
 	})
 	if err != nil {
 		return n, err

@@ -198,6 +198,7 @@ func (g *Group) establish(set []Join) error {
 	if err != nil {
 		return err
 	}
+	g.cfg.Hold()
 	if err := writeFile(filepath.Join(g.cfg.Dir, "founders.json"), data); err != nil {
 		return err
 	}

@@ -62,6 +62,10 @@ type GroupConfig struct {
 	// WAN: the nodes are far from each other, so time-outs are longer.
 	WAN bool
 
+	// Hold is called before anything is written to Dir, and may wait; nil: nothing is. It
+	// stands for a disk that hangs.
+	Hold func()
+
 	Log *slog.Logger // nil discards
 
 	stores  func() (stores, error) // nil: files in Dir
@@ -100,6 +104,7 @@ type Group struct {
 	follows  NodeID        // the leader that probed this node last, at followed
 	followed time.Time
 
+	saving   sync.Mutex // held while a map is taken over; m is only set with it
 	memberMu sync.Mutex // held while Raft is started or stopped here
 }
 
@@ -118,8 +123,11 @@ func Open(cfg GroupConfig) (*Group, error) {
 			cfg.timeout = 3 * time.Second
 		}
 	}
+	if cfg.Hold == nil {
+		cfg.Hold = func() {}
+	}
 	if cfg.stores == nil {
-		cfg.stores = func() (stores, error) { return openStores(cfg.Dir, cfg.Log) }
+		cfg.stores = func() (stores, error) { return openStores(cfg.Dir, cfg.Log, cfg.Hold) }
 	}
 	g := &Group{
 		cfg: cfg, log: cfg.Log, start: rand.Text(),
@@ -288,21 +296,22 @@ func (g *Group) ended() error {
 
 // publish makes m the newest map unless there is a newer one.
 func (g *Group) publish(m *Map) {
-	g.mu.Lock()
-	if g.m.Cluster != "" && m.Cluster != g.m.Cluster {
-		ours := g.m.Cluster
-		g.mu.Unlock()
-		g.log.Error("a node of another cluster answered", "cluster", m.Cluster, "ours", ours)
+	// Held while the map is written, so that the file never goes back to an older one; who
+	// only looks does not wait for the disk.
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	now := g.Map()
+	if now.Cluster != "" && m.Cluster != now.Cluster {
+		g.log.Error("a node of another cluster answered", "cluster", m.Cluster, "ours", now.Cluster)
 		return
 	}
-	if m.Version <= g.m.Version {
-		g.mu.Unlock()
+	if m.Version <= now.Version {
 		return
 	}
-	// Within the lock, so that the file never goes back to an older map.
 	if err := g.save(m); err != nil {
 		g.log.Error("the map cannot be stored; a start without other nodes would use an older one", "err", err)
 	}
+	g.mu.Lock()
 	g.m = m
 	close(g.changed)
 	g.changed = make(chan struct{})
@@ -315,6 +324,7 @@ func (g *Group) save(m *Map) error {
 	if err != nil {
 		return err
 	}
+	g.cfg.Hold()
 	return writeFile(filepath.Join(g.cfg.Dir, "map.json"), data)
 }
 

@@ -29,7 +29,7 @@ type stores struct {
 
 const keptSnapshots = 2
 
-func openStores(dir string, log *slog.Logger) (stores, error) {
+func openStores(dir string, log *slog.Logger, hold func()) (stores, error) {
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{Timeout: 5 * time.Second},
 	})
@@ -42,7 +42,7 @@ func openStores(dir string, log *slog.Logger) (stores, error) {
 	}
 	released := make(chan struct{})
 	return stores{
-		log: bolt, stable: &patientStore{bolt, released, log}, snapshots: snapshots,
+		log: heldLog{bolt, hold}, stable: &patientStore{bolt, released, hold, log}, snapshots: heldSnapshots{snapshots, hold},
 		close: bolt.Close, release: sync.OnceFunc(func() { close(released) }),
 	}, nil
 }
@@ -51,6 +51,7 @@ func openStores(dir string, log *slog.Logger) (stores, error) {
 type patientStore struct {
 	raft.StableStore
 	released <-chan struct{}
+	hold     func()
 	log      *slog.Logger
 }
 
@@ -64,6 +65,7 @@ func (s *patientStore) SetUint64(key []byte, value uint64) error {
 
 func (s *patientStore) persist(write func() error) error {
 	for {
+		s.hold()
 		err := write()
 		if err == nil {
 			return nil
@@ -75,6 +77,38 @@ func (s *patientStore) persist(write func() error) error {
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// A heldLog is a log on a disk that may hang, see GroupConfig.Hold.
+type heldLog struct {
+	raft.LogStore
+	hold func()
+}
+
+func (l heldLog) StoreLog(entry *raft.Log) error {
+	l.hold()
+	return l.LogStore.StoreLog(entry)
+}
+
+func (l heldLog) StoreLogs(entries []*raft.Log) error {
+	l.hold()
+	return l.LogStore.StoreLogs(entries)
+}
+
+func (l heldLog) DeleteRange(first, last uint64) error {
+	l.hold()
+	return l.LogStore.DeleteRange(first, last)
+}
+
+// heldSnapshots are snapshots on such a disk.
+type heldSnapshots struct {
+	raft.SnapshotStore
+	hold func()
+}
+
+func (s heldSnapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, cIndex uint64, t raft.Transport) (raft.SnapshotSink, error) {
+	s.hold()
+	return s.SnapshotStore.Create(version, index, term, c, cIndex, t)
 }
 
 // hclogger hands what Raft has to warn of to log.

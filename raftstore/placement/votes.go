@@ -56,6 +56,7 @@ func (g *Group) markVotes(stable raft.StableStore, exists, lost bool) error {
 	if mark == string(has) {
 		return nil
 	}
+	g.cfg.Hold()
 	return writeFile(g.markPath(), has)
 }
 

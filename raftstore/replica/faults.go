@@ -10,7 +10,8 @@ import (
 )
 
 // A HangingDisk is a VFS on which all that changes files waits while it hangs, as on
-// a disk that does not answer. It is safe for concurrent use.
+// a disk that does not answer. What is written beside it, as votes and snapshots, waits by
+// Config.hold. It is safe for concurrent use.
 type HangingDisk struct {
 	VFS
 	mu      sync.Mutex
@@ -39,7 +40,8 @@ func (d *HangingDisk) Resume() {
 	}
 }
 
-func (d *HangingDisk) wait() {
+// Wait returns when the disk does not hang.
+func (d *HangingDisk) Wait() {
 	d.mu.Lock()
 	resumed := d.resumed
 	d.mu.Unlock()
@@ -49,12 +51,12 @@ func (d *HangingDisk) wait() {
 }
 
 func (d *HangingDisk) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	d.wait()
+	d.Wait()
 	return d.hanging(d.VFS.Create(dir, name, size))
 }
 
 func (d *HangingDisk) Delete(dir, name string) error {
-	d.wait()
+	d.Wait()
 	return d.VFS.Delete(dir, name)
 }
 
@@ -75,11 +77,11 @@ type hangingFile struct {
 }
 
 func (f *hangingFile) WriteAt(p []byte, off int64) (int, error) {
-	f.disk.wait()
+	f.disk.Wait()
 	return f.WritableFile.WriteAt(p, off)
 }
 
 func (f *hangingFile) Sync() error {
-	f.disk.wait()
+	f.disk.Wait()
 	return f.WritableFile.Sync()
 }

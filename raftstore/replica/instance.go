@@ -73,7 +73,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 		return in, err
 	}
 	logger := &hclogger{log: r.log}
-	snapshots, err := openSnapshots(r.cfg.Dir, r.cfg.Shard, logger)
+	snapshots, err := openSnapshots(r.cfg.Dir, r.cfg.Shard, r.cfg.WALFS, logger)
 	if err != nil {
 		return in, err
 	}
@@ -81,7 +81,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	if err != nil {
 		return in, fmt.Errorf("open stable store: %w", err)
 	}
-	in.stable = &stableStore{BoltStore: bolt, halt: in.halt, stuck: func(err error) {
+	in.stable = &stableStore{BoltStore: bolt, halt: in.halt, fs: r.cfg.WALFS, stuck: func(err error) {
 		r.log.Error("term or vote cannot be stored, trying again", "err", err)
 	}}
 	in.logs, err = openLog(&r.cfg, logger)

@@ -78,7 +78,7 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 		var store *wal.WAL
 		err := repairTail(path, meta, filer, cfg.SegmentBytes)
 		if err == nil {
-			store, err = wal.Open(path, wal.WithMetaStore(meta), wal.WithSegmentSize(cfg.SegmentBytes),
+			store, err = wal.Open(path, wal.WithMetaStore(heldMeta{meta, vfs}), wal.WithSegmentSize(cfg.SegmentBytes),
 				wal.WithSegmentFiler(filer), wal.WithLogger(log.Named("wal")))
 		}
 		if err != nil {
@@ -91,7 +91,7 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		return &logStore{LogStore: store}, nil
+		return &logStore{LogStore: heldLog{store, store.Close, cfg.WALFS}}, nil
 	}
 	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, LogWAL, LogBolt)
 }

@@ -21,7 +21,7 @@ const stateFile = "state.bin"
 
 // openSnapshots opens the snapshots of shard in dir and removes what a crash left of
 // unfinished ones. log is set by the caller, before the first use.
-func openSnapshots(dir string, shard uint32, log *hclogger) (*snapshotStore, error) {
+func openSnapshots(dir string, shard uint32, fs VFS, log *hclogger) (*snapshotStore, error) {
 	store, err := raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, log)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
@@ -38,7 +38,7 @@ func openSnapshots(dir string, shard uint32, log *hclogger) (*snapshotStore, err
 			}
 		}
 	}
-	return &snapshotStore{FileSnapshotStore: store, shard: shard, dir: path}, nil
+	return &snapshotStore{FileSnapshotStore: store, shard: shard, fs: fs, dir: path}, nil
 }
 
 // errOvertaken is the error of a snapshot of this replica's own that was dropped,
@@ -56,6 +56,7 @@ var errOvertaken = errors.New("raftstore: a snapshot from the leader came first"
 type snapshotStore struct {
 	*raft.FileSnapshotStore
 	shard uint32
+	fs    VFS // see Hold
 	dir   string
 	log   *logStore
 
@@ -226,6 +227,7 @@ func (s *snapshotStore) remove(id string) error {
 func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration,
 	cIndex uint64, transport raft.Transport,
 ) (raft.SnapshotSink, error) {
+	Hold(s.fs)
 	sink, err := s.FileSnapshotStore.Create(version, index, term, c, cIndex, transport)
 	if err != nil {
 		return nil, err
@@ -311,6 +313,7 @@ func (s *steadySink) Write(p []byte) (int, error) {
 		}
 		s.installing = true
 	}
+	Hold(s.store.fs)
 	n, err := s.SnapshotSink.Write(p)
 	s.written += int64(n)
 	if err == nil && s.written-s.flushed >= writeBackBytes {
@@ -323,6 +326,7 @@ func (s *steadySink) Write(p []byte) (int, error) {
 
 func (s *steadySink) Close() error {
 	s.file.Close()
+	Hold(s.store.fs)
 	err := s.SnapshotSink.Close()
 	if err == nil {
 		s.end(s.index)

@@ -33,6 +33,7 @@ type stableStore struct {
 	*raftboltdb.BoltStore
 	halt  *halt
 	stuck func(error) // told of each failed attempt
+	fs    VFS         // see Hold
 }
 
 // stableRetry is the pause between attempts to store a term or a vote.
@@ -48,6 +49,7 @@ func (s *stableStore) SetUint64(key []byte, value uint64) error {
 
 func (s *stableStore) persist(write func() error) error {
 	for {
+		Hold(s.fs)
 		err := write()
 		if err == nil || !s.halt.armed() {
 			return err

@@ -46,7 +46,7 @@ func openTestLog(t testing.TB, kind string) *testLog {
 func (l *testLog) open() {
 	l.t.Helper()
 	logger := &hclogger{log: l.cfg.Log}
-	store, err := openSnapshots(l.cfg.Dir, 0, logger)
+	store, err := openSnapshots(l.cfg.Dir, 0, nil, logger)
 	if err != nil {
 		l.t.Fatal(err)
 	}
