@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -51,12 +52,21 @@ func (g *Group) handle(ctx context.Context, method string, request []byte) ([]by
 	case methodHello:
 		return answer(ctx, request, g.hello)
 	case methodJoin:
+		if !g.insider(ctx) && !g.outsiders.Allow() {
+			return nil, errBusy
+		}
 		return answer(ctx, request, g.joined)
 	case methodPropose:
 		return answer(ctx, request, g.proposed)
 	case methodProbe:
+		if !g.insider(ctx) {
+			return nil, errOutsider
+		}
 		return answer(ctx, request, g.probed)
 	case methodMap:
+		if !g.insider(ctx) && !g.outsiders.Allow() {
+			return nil, errBusy
+		}
 		var r mapRequest
 		if err := json.Unmarshal(request, &r); err != nil {
 			return nil, fmt.Errorf("placement: %s: %w", method, err)
@@ -69,6 +79,12 @@ func (g *Group) handle(ctx context.Context, method string, request []byte) ([]by
 		}
 		if err != nil {
 			return nil, err
+		}
+		if !g.insider(ctx) { // it may have been admitted meanwhile
+			caller, _ := ctx.Value(callerKey{}).(NodeID)
+			if m = m.forOutsider(caller); m == nil {
+				return nil, errOutsider
+			}
 		}
 		return EncodeMap(m)
 	}
@@ -185,6 +201,40 @@ func (g *Group) proposeOnce(ctx context.Context, leader NodeID, command []byte) 
 		}
 	}
 	return best
+}
+
+// Callers that are not admitted may join, and ask whether they were; all of them together
+// so often a second, and at most so often at once. More are told to come later.
+const outsiderRate, outsiderBurst = 16, 64
+
+var (
+	errOutsider = errors.New("placement: the caller is not admitted to this cluster")
+	errBusy     = errors.New("placement: too many nodes that are not admitted ask: try again later")
+)
+
+// insider reports whether the caller is a node that is admitted, or one that this node
+// founds the cluster with.
+func (g *Group) insider(ctx context.Context) bool {
+	caller, _ := ctx.Value(callerKey{}).(NodeID)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := g.m.Node(caller); n != nil {
+		return n.Admitted
+	}
+	return g.m.Cluster == "" && slices.ContainsFunc(g.founders, func(f Join) bool { return f.ID == caller })
+}
+
+// forOutsider returns what a node that is not admitted is told of the map: that it is
+// known, and what all nodes go by; nil if it is not known.
+func (m *Map) forOutsider(node NodeID) *Map {
+	n := m.Node(node)
+	if n == nil || m.Cluster == "" {
+		return nil
+	}
+	return &Map{
+		Version: m.Version, Cluster: m.Cluster, Epoch: m.Epoch, Config: m.Config,
+		Nodes: []Node{*n}, Shards: []Shard{{}}, Slots: equalSlots(1),
+	}
 }
 
 type callerKey struct{}

@@ -142,6 +142,15 @@ func (c *Join) apply(t *change) error {
 		if len(t.Nodes) >= MaxNodes {
 			return refuse("id", "there are %d nodes already", MaxNodes)
 		}
+		waiting := 0
+		for i := range t.Nodes {
+			if !t.Nodes[i].Admitted && !t.Nodes[i].Leaving {
+				waiting++
+			}
+		}
+		if waiting >= maxWaiting {
+			return refuse("id", "%d nodes wait to be admitted already: admit some, or remove them", waiting)
+		}
 		nodes := t.nodes()
 		*nodes = append(*nodes, Node{ID: c.ID, Name: c.Name, Address: c.Address, Roles: c.Roles})
 		return nil

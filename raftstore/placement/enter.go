@@ -31,12 +31,21 @@ type hello struct {
 	Expect    int      `json:"expect,omitempty"`
 	Addresses []string `json:"addresses,omitempty"`
 	View      []NodeID `json:"view,omitempty"`
-	// Founders are those that it has founded a cluster with.
+	// Founders are those that it has founded a cluster with. Founded: there are some, and
+	// the caller is none of them.
 	Founders []Join `json:"founders,omitempty"`
+	Founded  bool   `json:"founded,omitempty"`
 }
 
-// hello answers methodHello.
-func (g *Group) hello(context.Context, hello) (hello, error) { return g.ownHello(), nil }
+// hello answers methodHello. Who founded the cluster is told to those who did.
+func (g *Group) hello(ctx context.Context, _ hello) (hello, error) {
+	h := g.ownHello()
+	caller, _ := ctx.Value(callerKey{}).(NodeID)
+	if !g.insider(ctx) && !slices.ContainsFunc(h.Founders, func(f Join) bool { return f.ID == caller }) {
+		h.Founders, h.Founded = nil, h.Founders != nil
+	}
+	return h, nil
+}
 
 func (g *Group) ownHello() hello {
 	g.mu.Lock()
@@ -180,7 +189,7 @@ func (g *Group) cannotFound(address string, h hello) string {
 		// There is a cluster, so this node has to join it.
 		reason, _ := g.joinVia(address)
 		return strings.TrimSuffix(fmt.Sprintf("%s is in a cluster already: %s", address, reason), ": ")
-	case h.Founders != nil:
+	case h.Founders != nil || h.Founded:
 		return fmt.Sprintf("%s has founded a cluster without this node", address)
 	case h.Address != address:
 		return fmt.Sprintf("%s says that its address is %s", address, h.Address)
@@ -389,6 +398,11 @@ func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 			return joinAnswer{}, err
 		}
 		m = next
+	}
+	if n := m.Node(r.ID); n == nil || !n.Admitted {
+		if m = m.forOutsider(r.ID); m == nil {
+			return joinAnswer{}, errOutsider
+		}
 	}
 	data, err := EncodeMap(m)
 	return joinAnswer{Map: data}, err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/time/rate"
 )
 
 // A Network reaches the placement groups of other nodes. link.Link is one by way of
@@ -104,6 +105,8 @@ type Group struct {
 	follows  NodeID        // the leader that probed this node last, at followed
 	followed time.Time
 
+	outsiders *rate.Limiter // calls of nodes that are not admitted
+
 	saving   sync.Mutex // held while a map is taken over; m is only set with it
 	memberMu sync.Mutex // held while Raft is started or stopped here
 }
@@ -132,6 +135,7 @@ func Open(cfg GroupConfig) (*Group, error) {
 	g := &Group{
 		cfg: cfg, log: cfg.Log, start: rand.Text(),
 		m: &Map{}, changed: make(chan struct{}),
+		outsiders: rate.NewLimiter(outsiderRate, outsiderBurst),
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err

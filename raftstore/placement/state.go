@@ -11,6 +11,7 @@ const (
 	MaxShards   = 64
 	ReplicasPer = 3 // of a shard, besides those that are leaving
 	maxReplicas = 2 * ReplicasPer
+	maxWaiting  = 16 // nodes that have joined and are not admitted
 	// maxRetired bounds the IDs of removed nodes and replicas that are remembered, so
 	// that they are told why they are refused. Past it the oldest are forgotten: theirs
 	// are then refused as unknown instead.
