@@ -102,8 +102,8 @@ func behind(ctx context.Context, l *load, i int, _ time.Duration) ([]figure, err
 		if err != nil {
 			return "", err
 		}
-		if s.Level > 0 {
-			return s.Verdict + ": " + strings.Join(s.Problems, "; "), sleep(ctx, 100*time.Millisecond)
+		if unsound := s.unsound(len(l.cluster.Nodes())); unsound != "" {
+			return unsound, sleep(ctx, 100*time.Millisecond)
 		}
 		return "", nil
 	})

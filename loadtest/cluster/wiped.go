@@ -155,9 +155,22 @@ func (b *bench) mend(ctx context.Context, about *nodes.Node, command []string) e
 
 // A clusterStatus is what a node says of the cluster.
 type clusterStatus struct {
-	Level    int      `json:"level"`
-	Verdict  string   `json:"verdict"`
 	Problems []string `json:"problems"`
+	Nodes    []struct {
+		Name    string `json:"name"`
+		Leaving bool   `json:"leaving"`
+	} `json:"nodes"`
+	Shards []struct {
+		Shard    int    `json:"shard"`
+		Leader   string `json:"leader"`
+		Replicas []struct {
+			Node     string `json:"node"`
+			State    string `json:"state"`
+			Up       bool   `json:"up"`
+			CaughtUp bool   `json:"caughtUp"`
+			Problem  string `json:"problem"`
+		} `json:"replicas"`
+	} `json:"shards"`
 }
 
 func (b *bench) status(ctx context.Context, n *nodes.Node) (s clusterStatus, err error) {
@@ -165,7 +178,26 @@ func (b *bench) status(ctx context.Context, n *nodes.Node) (s clusterStatus, err
 	return s, err
 }
 
-// sound waits until each node says that the cluster is as it should be.
+// unsound returns what is not as it should be, of nodes and replicas; "" if all is. How
+// fast disks are does not count.
+func (s *clusterStatus) unsound(count int) string {
+	if len(s.Nodes) != count {
+		return fmt.Sprintf("there are %d nodes, want %d", len(s.Nodes), count)
+	}
+	for _, sh := range s.Shards {
+		if sh.Leader == "" || len(sh.Replicas) != count {
+			return fmt.Sprintf("shard %d has %d replicas, and %q leads", sh.Shard, len(sh.Replicas), sh.Leader)
+		}
+		for _, r := range sh.Replicas {
+			if !r.Up || !r.CaughtUp || r.Problem != "" || r.State != "leader" && r.State != "follower" {
+				return fmt.Sprintf("shard %d: the replica on %s is %+v", sh.Shard, r.Node, r)
+			}
+		}
+	}
+	return ""
+}
+
+// sound waits until each node says that nodes and replicas are as they should be.
 func (b *bench) sound(ctx context.Context) error {
 	return poll(ctx, wholePatience, func() (string, error) {
 		for _, n := range b.cluster.Nodes() {
@@ -173,8 +205,8 @@ func (b *bench) sound(ctx context.Context) error {
 			if err != nil {
 				return "", err
 			}
-			if s.Level != 0 {
-				return fmt.Sprintf("%s says: %s: %s", n, s.Verdict, strings.Join(s.Problems, "; ")), nil
+			if unsound := s.unsound(len(b.cluster.Nodes())); unsound != "" {
+				return fmt.Sprintf("%s says: %s", n, unsound), nil
 			}
 		}
 		return "", nil
