@@ -5,6 +5,8 @@ import (
 
 	"github.com/belfry-im/belfry/gateway/hooks"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 )
 
 const (
@@ -79,12 +81,36 @@ func (s *session) askAboutSends() {
 		h := s.held.unasked[0]
 		s.held.unasked = s.held.unasked[1:]
 		s.mu.Unlock()
-		d := s.gateway.config.Hooks.Decide(&hooks.Question{User: s.user, Args: &h.args, Time: h.r.receivedAt, Due: h.askBy})
+		q := hooks.Question{User: s.user, Args: &h.args, Time: h.r.receivedAt, Due: h.askBy}
+		if !h.args.HasTTL || h.args.TTL != 0 {
+			q.Stored = func() hooks.Answer { return s.storedSend(&h.args) }
+		}
+		d := s.gateway.config.Hooks.Decide(&q)
 		s.mu.Lock()
 		h.decision = d
 		s.mu.Unlock()
 		s.sendHeld(h.args.Conv)
 	}
+}
+
+// storedSend looks whether the store has a message, as after a repeat: another gateway, or
+// this one before a restart, has decided about it. If the store cannot tell, nor can it
+// store anything, so that the receiver is asked in vain at worst.
+func (s *session) storedSend(args *protocol.SendArgs) hooks.Answer {
+	q := query.Sent{User: s.user, CID: args.CID, Body: command.HashBody(args.Body), Retry: args.Retry}
+	if args.Conv.Group {
+		q.Group = command.GroupID(args.Conv.ID)
+	} else {
+		q.Peer = command.UserID(args.Conv.ID)
+	}
+	err := s.gateway.backend.Read(&q)
+	switch {
+	case err != nil || !q.Found:
+		return hooks.Answer{}
+	case q.Conflict:
+		return hooks.Answer{Kind: hooks.Conflicting}
+	}
+	return hooks.Answer{Kind: hooks.Stored, First: command.Result{ID: q.ID, Seq: q.Seq, Time: q.Time, Duplicate: true}}
 }
 
 // sendHeld sends or refuses the sends at the head of a conversation's queue whose
@@ -122,6 +148,9 @@ func (s *session) sendDecided(h *heldSend) {
 		if err = s.sendMessage(h.r, &h.args, d); err != nil {
 			s.gateway.config.Hooks.Done(d, err)
 		}
+	case hooks.Stored:
+		s.replyWith(h.r, func(b []byte) []byte { return s.appendSendOK(b, h.r.ID, &d.First) })
+		s.countSend(h.r.receivedAt)
 	case hooks.Refused:
 		err = &refusal{code: protocol.CodeForbidden, message: d.Reason}
 	case hooks.Conflicting:

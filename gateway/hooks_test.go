@@ -341,7 +341,19 @@ func TestRepeatAtAnotherGateway(t *testing.T) {
 		if text(t, first["id"]) != text(t, second["id"]) || text(t, first["seq"]) != text(t, second["seq"]) {
 			t.Errorf("the repeat = %v, want the answer of the first: %v", second, first)
 		}
+		if second["duplicate"] != true {
+			t.Errorf("the repeat = %v, want a duplicate", second)
+		}
 		moved.refused("send", message("u:bob", "1", "y"), "conflict")
+		moved.call("send", message("u:bob", "1", "x")) // what was found is not kept as a decision
+		laptop.call("createGroup", obj{"kind": "private", "group": "team", "members": []any{"bob"}})
+		laptop.call("send", message("g:team", "1", "x"))
+		if again := moved.call("send", message("g:team", "1", "x")); again["duplicate"] != true {
+			t.Errorf("the repeat in a group = %v, want a duplicate", again)
+		}
+		if n := r.Asks(); n != 0 {
+			t.Errorf("the other gateway's receiver was asked %d times about what is stored", n)
+		}
 		if got := laptop.history("u:bob"); got != `["one"]` {
 			t.Errorf("history = %s, want what the first gateway stored", got)
 		}

@@ -90,6 +90,8 @@ func (s *State) Answer(q query.Query, now int64) error {
 		} else {
 			q.Status, q.Code = s.ImportStatus(q.User, q.Peer, q.Stream, now), command.OK
 		}
+	case *query.Sent:
+		s.sent(q, now)
 	case *query.SeqOf:
 		q.Seq = s.SeqOf(q.User, q.Peer, q.ID)
 

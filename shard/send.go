@@ -3,6 +3,7 @@ package shard
 import (
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
+	"github.com/belfry-im/belfry/shard/query"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
@@ -85,6 +86,52 @@ func (s *State) isRepeat(u *user, i int, c *command.Send, r *command.Result) boo
 		return false
 	}
 	return s.isRepeatInLog(u, i, c.User, c.CID, comparable(c.Body, c.Original), r) || s.isRepeatOfRemoved(u, newDedupKey(i, c.CID), comparable(c.Body, c.Original), r)
+}
+
+// sent answers q as isRepeat would as of now, and changes nothing. What only the body of a
+// log tells apart it does not find if that body differs: it may have been replaced.
+func (s *State) sent(q *query.Sent, now int64) {
+	u, i := s.lookup(q.User), 0
+	var key uint64
+	if q.Group != "" {
+		if u = s.group(q.Group); u == nil {
+			return
+		}
+		key = u.group.dedupKey(q.User, q.CID)
+	} else {
+		if u == nil {
+			return
+		}
+		if i = s.findConv(u, q.Peer); i < 0 {
+			return
+		}
+		key = newDedupKey(i, q.CID)
+	}
+	found := func(id command.MsgID, seq uint64, time int64) { q.Found, q.ID, q.Seq, q.Time = true, id, seq, time }
+	var first dedupRecord
+	if s.findDedup(&u.dedup, key, &first) && first.sentMS > now-s.limits.DedupWindow.Milliseconds() {
+		found(first.id, first.seq, first.time)
+		q.Conflict = first.body != q.Body
+		return
+	}
+	oldest := max(now-s.historyTTL(u), s.cutoff) // what is as old is no repeat
+	if !q.Retry || len(u.convs.items) == 0 {
+		return
+	}
+	var e ring.Entry
+	log := &u.convs.items[i].log
+	for cur := log.Descend(s.arena, log.Next()); cur.PrevOf(q.CID, &e); {
+		if e.Flags&ring.Own == 0 || e.Time <= oldest || u.group != nil && string(e.From) != string(q.User) {
+			continue
+		}
+		if command.HashBody(e.Body) == q.Body {
+			found(e.ID, e.Seq, e.Time)
+		}
+		return
+	}
+	if s.findDedup(&u.removedDedup, key, &first) && first.time > oldest && first.body == q.Body {
+		found(first.id, first.seq, first.time)
+	}
 }
 
 // hashSent returns the hash of a body as its client sent it: original, if the body was

@@ -26,10 +26,13 @@ type Question struct {
 	Args *protocol.SendArgs
 	Time time.Time // when it was received
 	Due  time.Time // by when the receiver has to be asked
+	// Stored looks whether the store has the message, which needs no decision then: it
+	// returns an Answer that is Stored or Conflicting, or a zero one. nil: it cannot have it.
+	Stored func() Answer
 }
 
 // Decide returns the decision about a message. It asks the receiver, and waits for
-// the answer, unless the receiver was asked about the same message before. If the
+// the answer, unless the message is stored or the receiver was asked about it before. If the
 // decision is Accepted, the caller sends the message and then calls Done.
 func (h *Hooks) Decide(q *Question) *Decision {
 	d := h.decide(q)
@@ -56,7 +59,10 @@ func (h *Hooks) decide(q *Question) *Decision {
 	for {
 		d, mine := h.decisions.claim(key, body, time.Now())
 		if mine {
-			a, outcome := h.ask(q)
+			a, outcome := h.stored(q)
+			if a.Kind == 0 {
+				a, outcome = h.ask(q)
+			}
 			h.decisions.setAnswer(d, a)
 			h.outcomes.WithLabelValues(outcome).Inc()
 			return d
@@ -81,6 +87,17 @@ func (h *Hooks) decide(q *Question) *Decision {
 		h.outcomes.WithLabelValues("repeated").Inc()
 		return d
 	}
+}
+
+// stored returns the answer to a repeat of what is stored, a zero one for anything else.
+func (h *Hooks) stored(q *Question) (answer Answer, outcome string) {
+	if q.Stored != nil {
+		answer = q.Stored()
+	}
+	if answer.Kind == Conflicting {
+		return answer, "conflict"
+	}
+	return answer, "repeated"
 }
 
 // ask asks the receiver. If it does not answer, Config.FailOpen decides; if there is

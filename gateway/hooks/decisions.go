@@ -3,6 +3,8 @@ package hooks
 import (
 	"sync"
 	"time"
+
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 const (
@@ -30,13 +32,15 @@ const (
 	Refused
 	Conflicting // the cid was used before with another body
 	Undecided   // the receiver has not decided
+	Stored      // the store has the message already, see Answer.First
 )
 
 // An Answer is the content of a decision.
 type Answer struct {
 	Kind   Kind
-	Reason string // if Refused: for the client
-	Body   []byte // if Accepted: canonical msgpack to send instead of the message's body; nil to send that
+	Reason string         // if Refused: for the client
+	Body   []byte         // if Accepted: canonical msgpack to send instead of the message's body; nil to send that
+	First  command.Result // if Stored: what the send is answered with
 }
 
 // A Decision is the decision about a message, made by the receiver or still to be made.
@@ -97,12 +101,12 @@ func (ds *decisions) claim(key messageKey, body uint64, now time.Time) (d *Decis
 	return d, true
 }
 
-// replaceable reports whether the receiver has to be asked again, about this body: the
+// replaceable reports whether the message has to be decided on again, with this body: the
 // decision is known, and nothing was stored because of it.
 func (d *Decision) replaceable(body uint64) bool {
 	select {
 	case <-d.known:
-		return d.Kind == Undecided || d.Kind == Refused && d.body != body
+		return d.Kind == Undecided || d.Kind == Stored || d.Kind == Conflicting || d.Kind == Refused && d.body != body
 	default:
 		return false
 	}

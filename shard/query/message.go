@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -363,3 +364,38 @@ func (sync *Sync) ReadNext(read func(Query) error, user command.UserID, up *Upda
 // QueueLen returns how many messages of the offline queue are still to be pushed. The
 // last messages of recents come after those. With a cursor it returns 0.
 func (sync *Sync) QueueLen() int { return max(len(sync.Refs)-sync.LastMessages, 0) }
+
+// A Sent query asks what a send would be answered with as a repeat of an earlier one.
+type Sent struct {
+	User  command.UserID
+	Peer  command.UserID
+	Group command.GroupID // instead of Peer
+	CID   string
+	Body  uint64 // command.HashBody of what the client sends
+	Retry bool   // see command.Send
+
+	// Found says that it is a repeat. That of a message whose body a webhook has replaced
+	// is only found within the dedupe window.
+	Found    bool
+	Conflict bool // the body differs from that of the first; the rest means nothing then
+	ID       command.MsgID
+	Seq      uint64
+	Time     int64 // ms
+}
+
+func (q *Sent) Slot() int { return slotOfConversation(q.User, q.Group) }
+
+func (q *Sent) args(x *codec.Coder) {
+	texts(x, &q.User, &q.Peer)
+	texts(x, &q.Group)
+	texts(x, &q.CID)
+	uints(x, &q.Body)
+	bools(x, &q.Retry)
+}
+
+func (q *Sent) result(x *codec.Coder) {
+	bools(x, &q.Found, &q.Conflict)
+	codec.Fixed(x, q.ID[:])
+	uints(x, &q.Seq)
+	ints(x, &q.Time)
+}

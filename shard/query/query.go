@@ -81,6 +81,7 @@ var kinds = [...]func() Query{
 	34: func() Query { return new(Groups) },
 	35: func() Query { return new(Count) },
 	36: func() Query { return new(GroupsHolding) },
+	37: func() Query { return new(Sent) },
 }
 
 // All yields an empty query of each kind.
