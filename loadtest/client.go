@@ -136,7 +136,7 @@ func (c *Client) Converse(peer string, out, in *Stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := newView(c.config.User, protocol.UserConv(peer), out, in, c.config.Resume)
-	v.cluster = len(c.config.Server.URLs) > 1
+	v.cluster = len(c.config.Server.URLs) > 1 || c.config.Ordered // one address may become a cluster
 	c.open(v)
 }
 

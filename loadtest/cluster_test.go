@@ -106,7 +106,7 @@ func TestPairsCatchesAtNodes(t *testing.T) {
 // TestPairsExcusesRepeats has repeats overtaken, which only Ordered forbids.
 func TestPairsExcusesRepeats(t *testing.T) {
 	config := nodePairs(t, faults{overtake: func(_ int, args *protocol.SendArgs) bool { return args.Retry }})
-	config.Ordered = false
+	config.Ordered, config.MaxSilence = false, time.Second
 	report, err := Pairs(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

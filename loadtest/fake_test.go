@@ -29,6 +29,7 @@ type fakeServer struct {
 	sent  map[string]protocol.SendOK // by sender, receiver and cid
 	sends int
 	ids   uint64
+	held  map[string]bool // sends that were to be overtaken, by sender, receiver and cid
 	// resumed counts messages pushed by logins with a cursor.
 	resumed int
 
@@ -52,7 +53,8 @@ type faults struct {
 	// freeze stores nothing of send n, and handles nothing more on its connection,
 	// which stays.
 	freeze func(n int) bool
-	// overtake stores send n behind the one that follows it on its connection.
+	// overtake stores send n behind the one that follows it on its connection, unless
+	// it was to be overtaken before: if none follows it is neither stored nor answered.
 	overtake func(n int, args *protocol.SendArgs) bool
 	// forget stores repeats again.
 	forget bool
@@ -91,7 +93,7 @@ type fakeSession struct {
 }
 
 func newFakeServer(t *testing.T, f faults) *fakeServer {
-	s := &fakeServer{t: t, faults: f, users: map[string]*fakeUser{}, sent: map[string]protocol.SendOK{}, groups: map[string]*fakeGroup{}}
+	s := &fakeServer{t: t, faults: f, users: map[string]*fakeUser{}, sent: map[string]protocol.SendOK{}, held: map[string]bool{}, groups: map[string]*fakeGroup{}}
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
 	return s
@@ -267,8 +269,9 @@ func (s *fakeServer) send(session *fakeSession, r *protocol.Request) bool {
 	if session.frozen = s.faults.freeze != nil && s.faults.freeze(n); session.frozen {
 		return true
 	}
-	if session.held == nil && s.faults.overtake != nil && s.faults.overtake(n, &args) {
-		session.held = r // nothing else uses its memory
+	key := fmt.Sprint(session.user, " ", args.Conv.ID, " ", args.CID)
+	if session.held == nil && !s.held[key] && s.faults.overtake != nil && s.faults.overtake(n, &args) {
+		session.held, s.held[key] = r, true // nothing else uses the memory of r
 		return true
 	}
 	cut, before := false, false
@@ -284,7 +287,6 @@ func (s *fakeServer) send(session *fakeSession, r *protocol.Request) bool {
 			return !cut
 		}
 	}
-	key := fmt.Sprint(session.user, " ", args.Conv.ID, " ", args.CID)
 	reply, again := s.sent[key]
 	if again = again && !s.faults.forget; again {
 		reply.Duplicate = true
