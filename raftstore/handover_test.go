@@ -74,6 +74,31 @@ func TestDrain(t *testing.T) {
 	send(t, s, message(alice, alice, 1)) // it still takes what its clients send
 }
 
+// A node that was drained, and has started anew, may lead again, though it has nothing to
+// tell of itself.
+func TestDrainIsOverAfterRestart(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	drained := c.others(0)[0]
+	if err := c.store(drained).Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	known := func(may bool) func() bool {
+		return func() bool {
+			for i := range c.nodes {
+				if i != drained && c.store(i).mayLead(c.m, c.nodes[drained].id) != may {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	eventually(t, "the others know that it leads nothing", known(false))
+	c.stop(drained)
+	c.start(drained)
+	c.connect()
+	eventually(t, "the others know that it may lead", known(true))
+}
+
 // A node that nobody can relieve is not kept from stopping.
 func TestDrainOfTheLastNode(t *testing.T) {
 	c := newTestCluster(t, 3, 1, nil)

@@ -331,6 +331,7 @@ func Open(cfg Config) (*Store, error) {
 		})
 		s.openWatch()
 		err = s.SetMap(s.cluster.m)
+		s.publish() // what the others know may be of the process before, which was drained
 		s.cluster.background.Go(s.watchChecksums)
 		s.cluster.background.Go(func() { s.spread(s.cluster.ctx) })
 		s.cluster.background.Go(func() { s.cluster.heart.run(s.cluster.ctx, s.thawed) })
