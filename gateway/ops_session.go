@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/enum"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -74,6 +76,11 @@ func (s *session) tryLogin(r request) error {
 		AutoRead: args.AutoRead, HasCursor: args.HasSince, Cursor: args.Since,
 		IssuedAt: id.Issued,
 	}, enum.RecentsModes.Value(args.Recents), s)
+	if refused, ok := errors.AsType[*command.RefusedError](err); ok && refused.Code == command.CodeConflict {
+		// Most likely nobody waits for the answer. Whoever does may try again: then theirs is
+		// the latest.
+		return &refusal{protocol.CodeUnavailable, "op: a later login, which would have ended this session, was faster", store.DefaultRetryAfter}
+	}
 	if err != nil {
 		return err
 	}

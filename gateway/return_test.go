@@ -21,6 +21,28 @@ func (e *edge) lose(user command.UserID) {
 	s.Gone()
 }
 
+// A login that a later one has overtaken is refused, and may be tried again: then it is
+// the latest.
+func TestOvertakenLogin(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		first, _ := e.login("alice", "phone", nil)
+		begun := func(ms int64) {
+			e.store.mu.Lock()
+			defer e.store.mu.Unlock()
+			e.store.begun = ms
+		}
+		begun(e.store.Now() - 1000)
+		late := e.dial(codec)
+		args := obj{"token": testToken("alice"), "device": "phone"}
+		late.refused("login", args, "unavailable")
+		first.quiet()
+		begun(0)
+		late.call("login", args)
+		first.push("onKicked")
+	})
+}
+
 // A session that the store has lost logs in again. Its client misses nothing and notices
 // nothing.
 func TestLostSessionComesBack(t *testing.T) {

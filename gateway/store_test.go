@@ -37,6 +37,7 @@ type testStore struct {
 	outcomes sync.Cond // of mu
 	queue    []func()  // outcomes to be told, in order
 	held     bool      // they wait
+	begun    int64     // Login.Begun of what comes; 0 = now
 	closed   bool
 	teller   sync.WaitGroup
 }
@@ -185,6 +186,11 @@ func (s *testStore) Login(_ context.Context, cmd *command.Login, recents query.R
 	defer s.mu.Unlock()
 	if s.down {
 		return nil, store.ErrUnavailable
+	}
+	if s.begun != 0 {
+		overtaken := *cmd
+		overtaken.Begun = s.begun
+		cmd = &overtaken
 	}
 	r := s.apply(cmd)
 	if err := r.Err(); err != nil {

@@ -142,11 +142,9 @@ func (c *Client) frame(s *session, payload []byte, now time.Duration) error {
 	case protocol.OpOnSynced:
 		err = c.onSynced(s, &f, now)
 	case protocol.OpOnKicked:
-		// At several nodes a login that the client has given up may be executed late,
-		// and end the session that came after it.
-		if !c.config.Resume || len(c.config.Server.URLs) == 1 {
-			c.tally.violated(fmt.Errorf("%s: kicked", c.config.User))
-		}
+		// Every other session and login of the client is an earlier one, which it has
+		// given up: none may end this one.
+		c.tally.violated(fmt.Errorf("%s: kicked", c.config.User))
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -99,7 +100,9 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 	var err error
 	switch r.Kind {
 	case peer.Login:
-		op.recents, op.encoded, err = peer.DecodeLogin(r.Body)
+		var age time.Duration
+		op.recents, age, op.encoded, err = peer.DecodeLogin(r.Body)
+		op.asked = time.Now().Add(-age)
 		op.begin = func(user command.UserID, sync *query.Sync) { l.shard.expect(user, sync.Session) }
 	case peer.Committed:
 		op.queries, err = peer.DecodeQueries(r.Body)

@@ -46,10 +46,15 @@ func (l *leader) execute(op *operation, ours bool) error {
 	needs := cmd.Needs()
 	w.Key, w.Patience = command.UserID(cmd.Key()), patience(cmd)
 	w.Done = func(r command.Result, err error) { op.done(answer{result: r, err: err}) }
+	encoded := op.encoded
 	if login, ok := cmd.(*command.Login); ok && op.kind == peer.Login {
 		user := login.User
 		if err := l.allowLogin(login); err != nil {
 			return err
+		}
+		if login.Instead == 0 {
+			login.Begun = l.shard.local.Now() - op.age().Milliseconds()
+			encoded = command.AppendCommand(nil, login)
 		}
 		var sync *query.Sync
 		w.Step = func(st *shard.State, now int64, r *command.Result) {
@@ -60,7 +65,7 @@ func (l *leader) execute(op *operation, ours bool) error {
 		}
 		w.Done = func(r command.Result, err error) { op.done(answer{result: r, sync: sync, err: err}) }
 	}
-	return l.propose(op.encoded, &needs, w)
+	return l.propose(encoded, &needs, w)
 }
 
 // allowLogin counts a login of a client, and refuses it if its user has made too many. A

@@ -151,6 +151,11 @@ func (ln *line) flush() (due []reply) {
 			ln.sent++
 			continue
 		}
+		if op.withdrawn() {
+			ln.remove(op)
+			due = append(due, reply{op: op, answer: answer{err: errWithdrawn}})
+			continue
+		}
 		op.try++
 		try := op.try
 		again := op.doubt // read now: what is not kept may be gone already

@@ -404,3 +404,61 @@ func TestLineTakesBackAtOnce(t *testing.T) {
 		t.Fatal("never answered")
 	}
 }
+
+// A keepingEnd keeps all that it gets.
+type keepingEnd struct{ done []func(*peer.Answer) }
+
+func (e *keepingEnd) send(_ *operation, done func(*peer.Answer)) (kept bool, err error) {
+	e.done = append(e.done, done)
+	return true, nil
+}
+
+// A login whose client has gone is not sent, unless a leader may have executed it: then
+// only sending it again finds its session.
+func TestLineWithdraws(t *testing.T) {
+	for name, doubt := range map[string]bool{"not sent yet": false, "in doubt": true} {
+		t.Run(name, func(t *testing.T) {
+			var leader *keepingEnd
+			ln := newLine(1<<20, func() leaderEnd {
+				if leader == nil {
+					return nil
+				}
+				return leader
+			}, nil)
+			defer ln.close()
+			gone := false
+			var answers []error
+			op := &operation{
+				kind: peer.Login, asked: time.Now(), gone: func() bool { return gone },
+				done: func(a answer) { answers = append(answers, a.err) },
+			}
+			if doubt {
+				leader = new(keepingEnd)
+			}
+			ln.add(op)
+			if doubt {
+				ended := leader
+				leader = nil
+				ended.done[0](&peer.Answer{Err: store.NotLeader("over")})
+			}
+			gone = true
+			leader = new(keepingEnd)
+			ln.wake(true)
+			if sent := len(leader.done) > 0; sent != doubt {
+				t.Errorf("sent to the next leader: %t, want %t", sent, doubt)
+			}
+			if doubt {
+				if len(answers) > 0 {
+					t.Errorf("answered with %v before the leader has", answers)
+				}
+				return
+			}
+			if len(answers) != 1 || !errors.Is(answers[0], store.ErrUnavailable) || errors.Is(answers[0], store.ErrUnknown) {
+				t.Errorf("answers %v, want one ErrUnavailable that is no ErrUnknown", answers)
+			}
+			if n := ln.parked(); n != 0 || ln.bytes != 0 {
+				t.Errorf("%d operations of %d bytes are left in the line", n, ln.bytes)
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -15,12 +16,21 @@ import (
 // Login commits cmd and, in the same apply step, registers w and begins the sync
 // that it returns: whatever comes after that step wakes w. A refusal is a
 // *command.RefusedError. If ctx ends first, the outcome is unknown; should the
-// login take effect later, it is undone.
+// login take effect later, it is undone. A login that is executed after one that was
+// begun later, wherever, does not end that one's session: it is refused with CodeConflict.
 func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher) (*query.Sync, error) {
+	return s.login(ctx, cmd, recents, w, time.Now())
+}
+
+// login is Login for a client that asked at a time.
+func (s *Store) login(ctx context.Context, cmd *command.Login, recents query.RecentsMode, w store.Watcher, asked time.Time) (*query.Sync, error) {
 	answers := make(chan answer, 1)
 	var abandoned atomic.Bool // set by the answer or the end of ctx, whichever comes first
 	watched := false          // by the apply step, which comes before the answer
-	op := &operation{kind: peer.Login, key: cmd.User, recents: recents, encoded: command.AppendCommand(nil, cmd)}
+	op := &operation{
+		kind: peer.Login, key: cmd.User, recents: recents, encoded: command.AppendCommand(nil, cmd),
+		asked: asked, gone: abandoned.Load,
+	}
 	if err := new(shard.Checker).Check(op.encoded); err != nil {
 		return nil, &command.RefusedError{Code: command.CodeBadRequest, Detail: err.Error()}
 	}
@@ -64,8 +74,8 @@ func (s *Store) Login(ctx context.Context, cmd *command.Login, recents query.Rec
 	if a.err != nil {
 		return nil, a.err
 	}
-	if op.doubt && cmd.Instead != 0 && a.result.Code == command.CodeConflict {
-		return nil, fmt.Errorf("%w: what has ended the session may be this login", store.ErrUnknown)
+	if op.doubt && a.result.Code == command.CodeConflict {
+		return nil, fmt.Errorf("%w: the later login may be this one", store.ErrUnknown)
 	}
 	return a.sync, a.result.Err()
 }

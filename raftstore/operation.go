@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -21,6 +22,8 @@ type operation struct {
 	letter  bool                              // its courier handles that its slot has moved
 	encoded []byte                            // Command, Login: the command
 	recents query.RecentsMode                 // Login
+	asked   time.Time                         // Login: when its client did
+	gone    func() bool                       // Login: reports whether nobody waits for it any more; nil if that is not known
 	queries []query.Query                     // Committed
 	begin   func(command.UserID, *query.Sync) // Login, at its leader: called in the apply step
 	done    func(answer)                      // called exactly once; it must not block
@@ -46,12 +49,23 @@ type answer struct {
 	err    error
 }
 
+// age returns how long ago the client of a login asked for it.
+func (op *operation) age() time.Duration { return max(0, time.Since(op.asked)) }
+
+// withdrawn reports whether the operation is a login that nobody waits for any more and
+// that no leader has seen. One that may have been executed is sent again nevertheless: most
+// often that finds its session, which is then logged out.
+func (op *operation) withdrawn() bool { return op.gone != nil && !op.doubt && op.gone() }
+
+// errWithdrawn answers an operation that is withdrawn.
+var errWithdrawn = store.Unavailable(store.DefaultRetryAfter, "whoever has asked is gone")
+
 // request returns the operation as it is sent to another node.
 func (op *operation) request(shard uint32, term uint64) peer.Request {
 	r := peer.Request{Kind: op.kind, Shard: shard, Term: term, Body: op.encoded}
 	switch op.kind {
 	case peer.Login:
-		r.Body = peer.AppendLogin(nil, op.recents, op.encoded)
+		r.Body = peer.AppendLogin(nil, op.recents, op.age(), op.encoded)
 	case peer.Committed:
 		r.Body = peer.AppendQueries(nil, op.queries)
 	}

@@ -29,6 +29,10 @@ func (s *Store) submit(op *operation) { s.shardOf(op.key).submit(op) }
 
 // submit passes an operation to the leader of the shard.
 func (sh *shardRef) submit(op *operation) {
+	if op.withdrawn() {
+		sh.store.deferred.answerWith(op, answer{err: errWithdrawn})
+		return
+	}
 	l, err := sh.direct()
 	if err == nil {
 		_, err = l.send(op, nil)

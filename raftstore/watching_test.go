@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -290,6 +291,57 @@ func TestClusterCutOffNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.watched(alice, sync.Session)
+}
+
+// A login that is executed after a later one of its device does not end that one's session,
+// at whichever nodes they were, nor in another leadership. One that begins now does.
+func TestClusterLoginOvertaken(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	leader := c.leader(0)
+	elsewhere := c.others(0)
+	for name, at := range map[string][2]int{
+		"both at the leader":         {leader, leader},
+		"the earlier elsewhere":      {elsewhere[0], leader},
+		"the later elsewhere":        {leader, elsewhere[0]},
+		"at two nodes without leads": {elsewhere[0], elsewhere[1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := c.store(at[0]), c.store(at[1])
+			alice := command.UserID("alice " + name)
+			phone := &command.Login{User: alice, Device: "phone"}
+			later := &ear{}
+			asked := time.Now().Add(-time.Minute)
+			session := login(t, there, alice, "phone", later).Session
+			try := func() error {
+				_, err := here.login(t.Context(), phone, query.RecentsOn, &ear{}, asked)
+				return err
+			}
+			conflict := func(err error) {
+				t.Helper()
+				refused, ok := errors.AsType[*command.RefusedError](err)
+				// It is unknown if a leadership has ended with it: that one may have executed it.
+				if !(ok && refused.Code == command.CodeConflict) && !errors.Is(err, store.ErrUnknown) {
+					t.Errorf("a login that was overtaken: %v, want a conflict", err)
+				}
+			}
+			conflict(try())
+			ctx, cancel := context.WithTimeout(t.Context(), transferTimeout)
+			defer cancel()
+			if err := c.store(c.leader(0)).Transfer(ctx, 0, ""); err != nil {
+				t.Logf("transfer: %v", err) // on a busy machine the others may lack too much
+			}
+			conflict(try())
+			infos, err := here.Sessions(t.Context(), alice)
+			if err != nil || len(infos) != 1 || infos[0].Number != session {
+				t.Errorf("sessions %v, %v, want %d", infos, err, session)
+			}
+			if k := later.kicked(); len(k) > 0 {
+				t.Errorf("the later session was ended: %v", k)
+			}
+			login(t, here, alice, "phone", &ear{})
+			eventually(t, "the session is ended by the next login", func() bool { return slices.Equal(later.kicked(), []string{"sameDevice"}) })
+		})
+	}
 }
 
 // Hooks hear of messages for users who are away, wherever these and the leaders are, and

@@ -14,7 +14,7 @@ type session struct {
 	number   command.SessionID
 	device   string
 	platform string
-	loginMS  int64    // ms, time of the login; several logins may have the same
+	loginMS  int64    // ms, when the login was begun; several logins may have the same
 	tokenMS  int64    // ms, when the session's token was issued; 0 = unknown
 	answers  []answer // answers to the last requests that changed something, oldest first
 }
@@ -112,7 +112,7 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	u.lastSession++
 	r.Session = u.lastSession
 	u.sessions = append(u.sessions, session{
-		number: r.Session, device: c.Device, platform: c.Platform, loginMS: s.now, tokenMS: c.IssuedAt,
+		number: r.Session, device: c.Device, platform: c.Platform, loginMS: s.begun(c), tokenMS: c.IssuedAt,
 	})
 	u.lastSeen = s.now
 	s.signal(u)
@@ -131,18 +131,26 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	}
 }
 
+// begun returns when a login was begun, in ms.
+func (s *State) begun(c *command.Login) int64 {
+	if c.Begun == 0 {
+		return s.now
+	}
+	return min(c.Begun, s.now)
+}
+
 // superseded returns for which reason later logins have ended the session that a login
-// continues, or would have ended it, "" if they have not.
+// makes or continues, or would have ended it, "" if they have not.
 func (s *State) superseded(sl *slot, c *command.Login) (reason string) {
 	u := s.inSlot(sl, c.User)
-	if c.Instead == 0 || u == nil {
+	if u == nil {
 		return ""
 	}
-	later := 0
+	later, begun := 0, s.begun(c)
 	for i := range u.sessions {
 		ss := &u.sessions[i]
 		switch {
-		case ss.number <= c.Instead:
+		case c.Instead != 0 && ss.number <= c.Instead, c.Instead == 0 && ss.loginMS <= begun:
 			continue
 		case ss.device == c.Device:
 			return "sameDevice"

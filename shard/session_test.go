@@ -79,3 +79,59 @@ func TestLoginInstead(t *testing.T) {
 		})
 	}
 }
+
+// TestLoginOvertaken has a login applied after others that were begun later, or earlier.
+// It ends no session that was begun later, and takes no place where that one would have
+// ended it.
+func TestLoginOvertaken(t *testing.T) {
+	const now, begun = 1_800_000_000_000, 1_800_000_000_000 - 5000
+	login := func(device string, policy command.Policy, begun int64) *command.Login {
+		return &command.Login{User: "bob", Device: device, Platform: device, Policy: policy, Begun: begun}
+	}
+	for name, c := range map[string]struct {
+		policy command.Policy
+		before []*command.Login
+		want   string // reason of the refusal, "" for none
+		kicks  int
+	}{
+		"nobody else":                {},
+		"same device, later":         {before: []*command.Login{login("phone", 0, begun+1)}, want: "sameDevice"},
+		"same device, earlier":       {before: []*command.Login{login("phone", 0, begun-1)}, kicks: 1},
+		"same device, the same time": {before: []*command.Login{login("phone", 0, begun)}, kicks: 1},
+		"same device, time unknown":  {before: []*command.Login{login("phone", 0, 0)}, want: "sameDevice"},
+		"other device, later":        {before: []*command.Login{login("tablet", 0, begun+1)}},
+		"single session, later":      {policy: command.PolicySingle, before: []*command.Login{login("tablet", 0, begun+1)}, want: "policy"},
+		"single session, earlier":    {policy: command.PolicySingle, before: []*command.Login{login("tablet", 0, begun-1)}, kicks: 1},
+		"from the future":            {before: []*command.Login{login("phone", 0, now+1000)}, want: "sameDevice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := NewState(0)
+			var out Outcome
+			apply := func(cmd command.Command) command.Result {
+				s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, now), cmd), &out)
+				return out.Results[0]
+			}
+			apply(openAll())
+			for _, l := range c.before {
+				apply(l)
+			}
+			r := apply(login("phone", c.policy, begun))
+			if c.want != "" {
+				if r.Code != command.CodeConflict || r.Detail != c.want || len(out.Kicked) > 0 {
+					t.Errorf("login = %v %q with kicks %v, want a conflict for %q", r.Code, r.Detail, out.Kicked, c.want)
+				}
+			} else if r.Code != command.OK || len(out.Kicked) != c.kicks {
+				t.Errorf("login = %v with kicks %v, want %d", r.Code, out.Kicked, c.kicks)
+			}
+			// One that begins now is the latest, whatever clocks have said.
+			if r := apply(login("phone", c.policy, now)); r.Code != command.OK {
+				t.Errorf("a login that begins now = %v %q", r.Code, r.Detail)
+			}
+			for _, info := range s.Sessions("bob") {
+				if info.LoginMS > now {
+					t.Errorf("session %+v begins after %d", info, int64(now))
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
@@ -10,6 +11,9 @@ import (
 
 // MaxQueries bounds the queries of one request.
 const MaxQueries = 1 << 16
+
+// maxAge bounds the age of a login, ms: longer than anything waits.
+const maxAge = 60 * 60 * 1000
 
 // AppendQueries appends the questions of queries.
 func AppendQueries(dst []byte, queries []query.Query) []byte {
@@ -84,19 +88,22 @@ func DecodeResult(b []byte) (r command.Result, err error) {
 	return r, nil
 }
 
-// AppendLogin appends a login: how many recents to return, and the command, encoded.
-func AppendLogin(dst []byte, recents query.RecentsMode, command []byte) []byte {
-	return append(append(dst, byte(recents)), command...)
+// AppendLogin appends a login: how many recents to return, how long ago its client asked,
+// in ms, and the command, encoded.
+func AppendLogin(dst []byte, recents query.RecentsMode, age time.Duration, command []byte) []byte {
+	return append(codec.AppendUint(append(dst, byte(recents)), uint64(max(0, age.Milliseconds()))), command...)
 }
 
 // DecodeLogin reads what AppendLogin has appended.
-func DecodeLogin(b []byte) (recents query.RecentsMode, command []byte, err error) {
+func DecodeLogin(b []byte) (recents query.RecentsMode, age time.Duration, command []byte, err error) {
 	x := codec.NewReader(b)
 	codec.Enum(&x, &recents, query.RecentsOn, query.RecentsOff)
+	ms := uint64(0)
+	codec.UintMax(&x, &ms, maxAge)
 	if x.Err != nil {
-		return 0, nil, fmt.Errorf("peer: login: %w", x.Err)
+		return 0, 0, nil, fmt.Errorf("peer: login: %w", x.Err)
 	}
-	return recents, x.B, nil
+	return recents, time.Duration(ms) * time.Millisecond, x.B, nil
 }
 
 // AppendSync appends what a login returns.

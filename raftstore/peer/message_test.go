@@ -106,9 +106,9 @@ func TestQueriesThereAndBack(t *testing.T) {
 	if err := DecodeAnswers(answers, append(asked, new(query.Epoch))); err == nil {
 		t.Error("a missing answer is not noticed")
 	}
-	login := AppendLogin(nil, query.RecentsOff, []byte("cmd"))
-	if mode, cmd, err := DecodeLogin(login); err != nil || mode != query.RecentsOff || string(cmd) != "cmd" {
-		t.Errorf("login arrives as %v, %q, %v", mode, cmd, err)
+	login := AppendLogin(nil, query.RecentsOff, time.Second, []byte("cmd"))
+	if mode, age, cmd, err := DecodeLogin(login); err != nil || mode != query.RecentsOff || age != time.Second || string(cmd) != "cmd" {
+		t.Errorf("login arrives as %v, %v, %q, %v", mode, age, cmd, err)
 	}
 	sync := &query.Sync{Session: 3, Arrival: 4, Offline: 5}
 	if got, err := DecodeSync(AppendSync(nil, sync)); err != nil || got.Session != 3 || got.Arrival != 4 || got.Offline != 5 {

@@ -151,7 +151,7 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	r := l.replica
 	l.proposing <- struct{}{}
 	defer func() { <-l.proposing }()
-	b.seal(max(r.clock.Now(), r.applied.Load()))
+	b.seal(r.Now())
 	place := r.await(b)
 	future := l.apply(b.entry)
 	outcome := future.Error

@@ -115,6 +115,10 @@ func (r *Replica) reset(partial bool) (size int) {
 	return size
 }
 
+// Now returns the time of what this replica would propose now, ms: that of its clock, or
+// of the last entry if that is later.
+func (r *Replica) Now() int64 { return max(r.clock.Now(), r.applied.Load()) }
+
 // Run keeps the replica open until ctx ends, and opens it again after a failure.
 func (r *Replica) Run(ctx context.Context) {
 	defer close(r.closed)

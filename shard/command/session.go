@@ -16,6 +16,11 @@ type Login struct {
 	// none. If a login since then has ended it, or would have, the login is refused with
 	// CodeConflict, and Detail is the reason, as that of a Kick.
 	Instead SessionID
+	// Begun is when the client asked, ms of the leader's clock; 0 = when it is applied. A
+	// login may be executed after one that the client has tried later, at another node. If
+	// one that was begun later has ended its session already, or would have, it is refused
+	// like a login with Instead.
+	Begun int64
 }
 
 // A Policy says which other sessions of the user a login ends. It always ends the
@@ -56,6 +61,7 @@ func (c *Login) fields(x *codec.Coder) {
 	}
 	codec.Int(x, &c.IssuedAt)
 	codec.Uint(x, &c.Instead)
+	codec.Int(x, &c.Begun)
 }
 
 // Logout ends a session, because its client asked for it or its socket is gone.
