@@ -58,7 +58,7 @@ func (l *Link) receive(raw net.Conn) {
 	stop := context.AfterFunc(l.ctx, func() { raw.Close() })
 	defer stop()
 	raw.SetDeadline(time.Now().Add(l.config.Handshake))
-	c := &conn{Conn: raw, raw: raw, link: l}
+	c := &conn{Conn: raw, raw: raw, link: l, accepted: true}
 	h, answer, err := l.shake(c)
 	var deliver func()
 	if err == nil {

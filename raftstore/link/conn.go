@@ -14,6 +14,16 @@ import (
 // More are refused. 256 Raft groups need at most four each.
 const maxConns = 1024
 
+// strangerLimits bound the connections that nodes have made which are not in the map: those
+// that found a cluster or join one, and whoever else has a certificate.
+type strangerLimits struct {
+	all, each int           // of all of them together, and of one by its name; more are refused
+	time      time.Duration // then one is closed, unless its node is in the map by now
+}
+
+// Nodes that join make one connection for each call, which takes 20 s at most.
+var defaultStrangers = strangerLimits{all: 64, each: 8, time: time.Minute}
+
 // A conn is a connection whose hello is done.
 type conn struct {
 	net.Conn          // what is read and written: with TLS if there is
@@ -23,6 +33,8 @@ type conn struct {
 	peer     Identity
 	speaks   versions.Set // what the peer reads
 	boot     uint64       // of the peer's process
+	accepted bool         // the peer has made it
+	expiry   *time.Timer  // of a stranger's; nil for others; guarded by Link.mu
 	once     sync.Once
 }
 
@@ -50,9 +62,35 @@ func (l *Link) register(c *conn) error {
 	if l.connCounts[n] >= l.maxConns {
 		return refuse(codeLimit, "%d connections %s with one peer are open", l.maxConns, c.kind)
 	}
+	if c.accepted && l.peers[c.peer.ID] == nil {
+		if err := l.admitStranger(c); err != nil {
+			return err
+		}
+	}
 	l.connCounts[n]++
 	l.conns[c] = struct{}{}
 	l.metrics.connections.WithLabelValues(string(c.kind)).Inc()
+	return nil
+}
+
+// admitStranger counts a connection of a node that is not in the map. The caller holds mu.
+func (l *Link) admitStranger(c *conn) error {
+	all, each := 0, l.strangers[c.peer.Name]
+	for _, n := range l.strangers {
+		all += n
+	}
+	switch {
+	case all >= l.strangerLimits.all:
+		return refuse(codeLimit, "%d connections of nodes that are not in the map are open", all)
+	case each >= l.strangerLimits.each:
+		return refuse(codeLimit, "%d connections of %s, which is not in the map, are open", each, c.peer.Name)
+	}
+	l.strangers[c.peer.Name]++
+	c.expiry = time.AfterFunc(l.strangerLimits.time, func() {
+		if l.peer(c.peer.ID) == nil {
+			c.Close()
+		}
+	})
 	return nil
 }
 
@@ -68,6 +106,12 @@ func (l *Link) forget(c *conn) {
 		return
 	}
 	delete(l.conns, c)
+	if c.expiry != nil {
+		c.expiry.Stop()
+		if l.strangers[c.peer.Name]--; l.strangers[c.peer.Name] == 0 {
+			delete(l.strangers, c.peer.Name)
+		}
+	}
 	n := connCount{c.peer.ID, c.kind}
 	if l.connCounts[n]--; l.connCounts[n] == 0 {
 		delete(l.connCounts, n)

@@ -63,20 +63,21 @@ func (s PeerState) String() string {
 
 // A Link is a node's end of its connections with the other nodes.
 type Link struct {
-	config     Config
-	log        *slog.Logger
-	creds      *certs // nil without TLS
-	boot       uint64 // a number of this process
-	metrics    *metrics
-	server     *grpc.Server
-	rpcs       *queue        // connections for server
-	bulk       *rate.Limiter // nil without a limit
-	handshakes chan struct{} // a place for each connection whose hello is not done
-	maxConns   int
-	said       quieter
-	ctx        context.Context // ends with Close
-	cancel     context.CancelFunc
-	work       sync.WaitGroup
+	config         Config
+	log            *slog.Logger
+	creds          *certs // nil without TLS
+	boot           uint64 // a number of this process
+	metrics        *metrics
+	server         *grpc.Server
+	rpcs           *queue        // connections for server
+	bulk           *rate.Limiter // nil without a limit
+	handshakes     chan struct{} // a place for each connection whose hello is not done
+	maxConns       int
+	strangerLimits strangerLimits
+	said           quieter
+	ctx            context.Context // ends with Close
+	cancel         context.CancelFunc
+	work           sync.WaitGroup
 
 	// A peer's mutex is never taken while this one is held.
 	mu         sync.RWMutex
@@ -90,6 +91,7 @@ type Link struct {
 	groups     map[string]*Transport
 	conns      map[*conn]struct{}
 	connCounts map[connCount]int
+	strangers  map[string]int // connections that nodes have made which were not in the map then, by name
 }
 
 // Open checks the configuration and reads the certificates. It opens no port.
@@ -99,8 +101,9 @@ func Open(c Config) (*Link, error) {
 	}
 	l := &Link{
 		config: c, log: c.Log, boot: rand.Uint64(),
-		handshakes: make(chan struct{}, maxHandshakes),
-		maxConns:   maxConns,
+		handshakes:     make(chan struct{}, maxHandshakes),
+		maxConns:       maxConns,
+		strangerLimits: defaultStrangers, strangers: make(map[string]int),
 		cluster:    c.Cluster,
 		peers:      make(map[NodeID]*peer),
 		groups:     make(map[string]*Transport),
