@@ -137,11 +137,19 @@ func (s *Store) streamTo(node placement.NodeID) *peer.Stream {
 // elsewhere.
 func (c *cluster) closeStream(node placement.NodeID) {
 	c.mu.Lock()
-	stream := c.streams[node]
-	delete(c.streams, node)
-	c.mu.Unlock()
-	if stream != nil {
+	defer c.mu.Unlock()
+	if stream := c.streams[node]; stream != nil && !c.closed {
+		delete(c.streams, node)
 		c.background.Go(stream.Close)
+	}
+}
+
+// start runs f in the background, unless the store is closing.
+func (c *cluster) start(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.background.Go(f)
 	}
 }
 
@@ -384,7 +392,7 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 		for _, r := range of.Replicas {
 			voters = append(voters, r.ID)
 		}
-		c.background.Go(func() {
+		c.start(func() {
 			ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
 			defer cancel()
 			if err := here.replication.TakeOver(ctx, voters); err != nil && ctx.Err() == nil {

@@ -139,7 +139,12 @@ func (l *leader) answerReads(ctx context.Context, r *peer.Request, done func(pee
 	case err != nil:
 		err = fmt.Errorf("%w: %w", peer.ErrFailed, err)
 	case l.shard.memory() == nil: // there may be a newer leader
-		err = l.shard.replica.ReadCommitted(ctx, queries...)
+		// Nobody waits for longer, and others wait for the turn that this takes.
+		patient, cancel := context.WithTimeout(ctx, readPatience)
+		defer cancel()
+		if err = l.shard.replica.ReadCommitted(patient, queries...); patient.Err() != nil && errors.Is(err, patient.Err()) {
+			err = store.Unavailable(store.DefaultRetryAfter, "the leadership is not confirmed")
+		}
 	case r.Kind == peer.Read:
 		err = l.shard.replica.Read(queries...)
 	default:

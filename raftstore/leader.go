@@ -50,6 +50,9 @@ func (l *leader) Begin(s *shard.State) {
 	if l.hooker != nil {
 		l.hooker.begin(s)
 	}
+	// What other nodes watched when this node led before may have come after its end.
+	sh.store.hub.release(sh.owns)
+	sh.store.hub.presence.release(sh.owns)
 	live := make(map[sessionKey]bool)
 	for user, session := range s.AllSessions {
 		live[sessionKey{user, session}] = true

@@ -244,6 +244,39 @@ func TestClusterWatchesOutliveTheLeader(t *testing.T) {
 	}
 }
 
+// A node that told a leader of a session at the moment at which that one's leadership ended
+// has to tell again, or the session is logged out.
+func TestClusterForgetsWatchesOfEarlierLeaderships(t *testing.T) {
+	c := newTestCluster(t, 3, 1, func(_ int, cfg *Config) { cfg.ClaimWithin = time.Hour })
+	old := c.leader(0)
+	here, next := c.store(old), c.others(0)[0]
+	alice := userIn(here, 0, 0)
+	r, err := here.Propose(t.Context(), &command.Login{User: alice, Device: "phone"}) // nobody watches it
+	if err != nil || r.Err() != nil {
+		t.Fatal(err, r.Err())
+	}
+	infos, err := here.Sessions(t.Context(), alice)
+	if err != nil || len(infos) != 1 {
+		t.Fatal(infos, err)
+	}
+	if err := here.Transfer(t.Context(), 0, c.nodes[next].id); err != nil {
+		t.Fatal(err)
+	}
+	c.ready()
+	// What hosting.Watch leaves behind if it ends after leader.Close.
+	here.hub.set(alice, listener{session: infos[0].Number, watcher: nobody{}})
+	if err := c.store(next).Transfer(t.Context(), 0, c.nodes[old].id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the session waits to be claimed at the node that leads again", func() bool {
+		orphans := &here.shardOf(alice).here().orphans
+		orphans.mu.Lock()
+		defer orphans.mu.Unlock()
+		_, is := orphans.since[sessionKey{alice, infos[0].Number}]
+		return is
+	})
+}
+
 // A node is cut off for longer than its sessions may be away. They are logged out, and
 // when it comes back it hears that they are gone, but for one that came to an end
 // otherwise.
