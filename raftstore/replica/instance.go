@@ -95,6 +95,9 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	in.stored = snapshots
 	in.logs.snapshots, snapshots.log = snapshots, in.logs
 	in.logs.halt = in.halt
+	if r.cfg.Transport != nil {
+		in.logs.recent = new(recent)
+	}
 	in.logs.failed = in.fail
 	in.logs.appended = func(d time.Duration) {
 		r.metrics.append.Observe(d.Seconds())

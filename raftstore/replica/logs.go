@@ -59,6 +59,7 @@ type logStore struct {
 	joined atomic.Uint64 // where the log begins if a snapshot that was just installed ends right before it, else 0
 	since  atomic.Int64  // when the append that is out began, Unix ns; 0: none is out
 	took   latencies     // of appends
+	recent *recent       // nil: nobody reads what was just stored
 }
 
 // openLog opens the log of a replica.
@@ -150,6 +151,9 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 	}
 	took := time.Since(start)
 	l.took.add(took)
+	if l.recent != nil {
+		l.recent.add(entries)
+	}
 	if l.appended != nil {
 		l.appended(took)
 	}
@@ -192,6 +196,9 @@ func (l *logStore) GetLog(index uint64, entry *raft.Log) error {
 		}
 		return l.snapshots.lastEntry(index, entry)
 	}
+	if l.recent != nil && l.recent.get(index, entry) {
+		return nil
+	}
 	err := l.LogStore.GetLog(index, entry)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || !l.halt.armed() {
 		return err
@@ -228,7 +235,7 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 		if l.joined.Swap(0) == first {
 			return nil // no tail that conflicts, but what is behind an installed snapshot
 		}
-		err := l.LogStore.DeleteRange(first, last)
+		err := l.delete(first, last)
 		if err != nil { // what is left of the tail is not known
 			l.fail(fmt.Errorf("delete entries %d to %d: %w", first, last, err))
 		}
@@ -240,9 +247,17 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 	return l.compact(first, last, newest)
 }
 
+// delete deletes entries at one end of the log.
+func (l *logStore) delete(first, last uint64) error {
+	if l.recent != nil {
+		defer l.recent.forget() // what was read meanwhile is not kept
+	}
+	return l.LogStore.DeleteRange(first, last)
+}
+
 // compact deletes the first entries of the log, whose newest snapshot is at snapshot.
 func (l *logStore) compact(first, last, snapshot uint64) error {
-	if err := l.LogStore.DeleteRange(first, last); err != nil {
+	if err := l.delete(first, last); err != nil {
 		return err
 	}
 	first, err := l.FirstIndex()
