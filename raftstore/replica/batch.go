@@ -52,9 +52,7 @@ type batch struct {
 	waiters  []Waiter  // in the order of arrival
 	opened   time.Time // when it began to wait to be proposed
 
-	// Set by the pipeline.
-	launched time.Time
-	wait     func() error // what proposer.propose returned
+	wait func() error // by the pipeline: what proposer.propose returned
 
 	// Set by the apply step, which closes applied when it is through.
 	out     shard.Outcome

@@ -6,15 +6,14 @@ const (
 	// maxInFlight bounds the entries of one replica that are on their way through Raft.
 	// Commands that come when there are so many wait in the queue.
 	maxInFlight = 4
-	// followAfter is how long an entry has been on its way before another one follows.
-	// When disks and network are faster than that, commands gather as if there were no
-	// pipeline, and entries stay large.
+	// followAfter is how long an entry has been on its way before a large one follows.
 	followAfter = 300 * time.Microsecond
-	// An entry of fewer than followCommands waits for longer, until half of the time has
-	// passed that the last one took, or followMost: it costs the replicas as much CPU as
-	// some 60 commands.
+	// An entry of fewer than followCommands, or fewer than are on their way, follows after
+	// followSmall. It costs the replicas as much CPU as some 60 commands: where entries
+	// land sooner than that they are bound by CPU rather than by disks and the network, and
+	// more of them on their way would only make each take longer.
 	followCommands = 128
-	followMost     = 5 * time.Millisecond
+	followSmall    = 5 * time.Millisecond
 )
 
 // launch proposes entries in a pipeline until the proposer is closed, and sends them to
@@ -58,8 +57,8 @@ func (p *proposer) follow() (b *batch, pause time.Duration, ok bool) {
 			return nil, 0, true
 		}
 		pause = followAfter
-		if len(p.queue[0].waiters) < followCommands {
-			pause = min(max(pause, p.took/2), followMost)
+		if len(p.queue[0].waiters) < p.large() {
+			pause = followSmall
 		}
 		full := len(p.queue) > 1 // nothing can join its first batch
 		if pause -= time.Since(p.launched); pause > 0 && !full {
@@ -68,11 +67,14 @@ func (p *proposer) follow() (b *batch, pause time.Duration, ok bool) {
 	}
 	if b, ok = p.take(); b != nil {
 		p.flying++
+		p.onTheirWay += len(b.waiters)
 		p.launched = time.Now()
-		b.launched = p.launched
 	}
 	return b, 0, ok
 }
+
+// large is from how many commands on an entry need not wait for more. The caller holds mu.
+func (p *proposer) large() int { return max(followCommands, p.onTheirWay) }
 
 // land answers entries in the order in which they were launched.
 func (p *proposer) land(launched <-chan *batch) {
@@ -91,7 +93,7 @@ func (p *proposer) landed(b *batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.flying--
-	p.took = time.Since(b.launched)
+	p.onTheirWay -= len(b.waiters)
 	if p.urgent {
 		p.signal()
 	}

@@ -71,7 +71,7 @@ func TestPipeline(t *testing.T) {
 		x.launched("a")
 		x.add("b")
 		x.add("c")
-		time.Sleep(followAfter - time.Microsecond)
+		time.Sleep(followSmall - time.Microsecond)
 		x.launched()
 		x.add("d")
 		time.Sleep(time.Microsecond)
@@ -80,17 +80,17 @@ func TestPipeline(t *testing.T) {
 		// The log is being written: nothing else follows, however long that takes.
 		x.writing.Store(true)
 		x.add("e")
-		time.Sleep(10 * followAfter)
+		time.Sleep(2 * followSmall)
 		x.launched()
 		x.writing.Store(false)
 		x.p.wrote()
 		x.launched("e")
 
 		x.add("f")
-		time.Sleep(followAfter)
+		time.Sleep(followSmall)
 		x.launched("f")
 		x.add("g") // as many are on their way as may be
-		time.Sleep(2 * followMost)
+		time.Sleep(2 * followSmall)
 		x.launched()
 		x.add("h")
 		x.log.verdict <- nil
@@ -110,35 +110,42 @@ func TestPipeline(t *testing.T) {
 	})
 }
 
-// A small entry waits until half of the time has passed that the last one took, a large
-// one does not.
+// A small entry waits for the one before it, or for followSmall; a large one does not.
 func TestPipelineOfSmallEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newPipelineTest(t)
-		took := 8 * followAfter
 		x.add("a")
 		x.launched("a")
-		time.Sleep(took)
-		x.log.verdict <- nil
-		synctest.Wait()
 		x.add("b")
+		time.Sleep(followSmall / 2)
+		x.launched()
+		x.log.verdict <- nil
 		x.launched("b")
-		x.add("c")
-		time.Sleep(took/2 - time.Microsecond)
-		x.launched()
-		time.Sleep(time.Microsecond)
-		x.launched("c")
 
+		// Large is what has as many commands as are on their way, but followCommands at least.
 		time.Sleep(followAfter)
-		for range followCommands - 1 {
-			x.add("d")
+		fill := func(name string, n int) {
+			for range n - 1 {
+				x.add(name)
+			}
+			x.launched()
+			x.add(name)
 		}
-		x.launched()
-		x.add("d")
-		x.launched(strings.Repeat("d", followCommands))
+		fill("c", followCommands)
+		x.launched(strings.Repeat("c", followCommands))
+		time.Sleep(followAfter)
+		fill("d", followCommands+1)
+		x.launched(strings.Repeat("d", followCommands+1))
+		time.Sleep(followAfter)
+		fill("e", followCommands+2)
+		x.launched() // fewer than are on their way
+		x.log.verdict <- nil
+		x.launched() // still, without b
+		x.log.verdict <- nil
+		x.launched(strings.Repeat("e", followCommands+2))
 		closed := make(chan struct{})
 		go func() { x.p.close(true); close(closed) }()
-		for range 3 {
+		for range 2 {
 			x.log.verdict <- nil
 		}
 		<-closed
@@ -156,7 +163,7 @@ func TestPipelineOfFullBatches(t *testing.T) {
 			x.add(name + large)
 		}
 		x.launched("b"+large, "c"+large) // d could be joined by others
-		time.Sleep(followAfter)
+		time.Sleep(followSmall)
 		x.launched("d" + large)
 		closed := make(chan struct{})
 		go func() { x.p.close(true); close(closed) }()
@@ -176,7 +183,7 @@ func TestPipelineFails(t *testing.T) {
 		for _, name := range []string{"a", "b", "c"} {
 			x.add(name)
 			x.launched(name)
-			time.Sleep(followAfter)
+			time.Sleep(followSmall)
 		}
 		x.writing.Store(true)
 		x.add("d")

@@ -51,9 +51,9 @@ type proposer struct {
 	failed bool // an entry has failed
 
 	// Of the pipeline.
-	flying   int           // entries on their way
-	launched time.Time     // when the newest of them was proposed
-	took     time.Duration // from launch to landing, of the last one that landed
+	flying     int       // entries on their way
+	onTheirWay int       // commands in them
+	launched   time.Time // when the newest of them was proposed
 }
 
 // newProposer returns a proposer with a pipeline if writing is given, which reports
@@ -96,7 +96,7 @@ func (p *proposer) add(command []byte, w Waiter) error {
 		b.commands++
 	}
 	p.bytes += b.size() - before
-	if len(b.waiters) == followCommands && p.writing != nil {
+	if len(b.waiters) == p.large() && p.writing != nil {
 		p.signal()
 	}
 	// A queue that grows past a batch is not worth the wait.
