@@ -8,7 +8,6 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
-	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
@@ -24,9 +23,13 @@ type remoteEnd struct {
 	number uint64 // of the leadership
 }
 
-// find returns the leader of the shard on another node, nil while none is known.
+// find returns the leader of the shard on another node, nil while none is known or its
+// node is not connected.
 func (sh *shardRef) find() leaderEnd {
 	node, number, _ := sh.leads.get()
+	if node == "" || !sh.store.cluster.Link.Connected(node) {
+		return nil // all that waits would be encoded for a stream that breaks at once
+	}
 	stream := sh.store.streamTo(node)
 	if stream == nil {
 		return nil
@@ -106,9 +109,6 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 		op.begin = func(user command.UserID, sync *query.Sync) { l.shard.expect(user, sync.Session) }
 	case peer.Committed:
 		op.queries, err = peer.DecodeQueries(r.Body)
-	}
-	if err == nil && r.Kind != peer.Committed {
-		err = new(shard.Checker).Check(op.encoded) // a malformed command would stop the shard
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", peer.ErrFailed, err)

@@ -67,7 +67,7 @@ type line struct {
 	to      leaderEnd    // nil while the line is parked
 	closed  bool
 	timer   *time.Timer                  // ticks while the line is parked and not empty, or gaveUp is not
-	pause   time.Duration                // of timer
+	pause   time.Duration                // of timer; rises until a leader answers, or is told of
 	gaveUp  map[command.UserID]time.Time // when operations for a key were given up, until afterGiveUp has passed
 
 	here *leader      // this node's leadership, from begin to ended
@@ -168,6 +168,7 @@ func (ln *line) flush() (due []reply) {
 			ln.sent++
 		case err == nil:
 			ln.remove(op)
+			ln.pause = 0
 		case errors.Is(err, store.ErrNotLeader), errors.Is(err, peer.ErrBroken):
 			ln.park()
 		case errors.Is(err, store.ErrUnavailable) && kept:
@@ -204,7 +205,6 @@ func (ln *line) settle() {
 	if ln.sent < len(ln.waiting) || len(ln.lost) > 0 || len(ln.gaveUp) > 0 {
 		ln.schedule()
 	} else {
-		ln.pause = 0
 		ln.timer.Stop()
 	}
 }
@@ -274,6 +274,7 @@ func (ln *line) answered(op *operation, try int, a *peer.Answer) {
 		return
 	}
 	ln.remove(op)
+	ln.pause = 0
 	ln.settle()
 	ln.unlock([]reply{{op: op, from: a}})
 }

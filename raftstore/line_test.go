@@ -344,6 +344,31 @@ func TestLineGivesUpInOrder(t *testing.T) {
 	})
 }
 
+// A breakingEnd takes operations, and breaks before it answers one.
+type breakingEnd struct{ sent int }
+
+func (e *breakingEnd) send(_ *operation, done func(*peer.Answer)) (kept bool, err error) {
+	e.sent++
+	go done(&peer.Answer{Err: peer.ErrBroken})
+	return true, nil
+}
+
+// A way to the leader that breaks again and again is tried in pauses that grow, until an
+// answer comes.
+func TestLinePausesForBrokenWays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := new(breakingEnd)
+		ln := newLine(1<<20, func() leaderEnd { return e }, nil)
+		ln.add(&operation{kind: peer.Committed, done: func(answer) {}})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if atMost := int(time.Second/lineMost) + 5; e.sent < 5 || e.sent > atMost {
+			t.Errorf("sent %d times within a second, want 5 to %d", e.sent, atMost)
+		}
+		ln.close()
+	})
+}
+
 // A node believes no older leader than it has heard of.
 func TestLeads(t *testing.T) {
 	var k leads
