@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -38,24 +37,33 @@ func (t *Transport) track(c net.Conn) (*stream, bool) {
 
 // accept takes a connection that another replica of the group has made.
 func (t *Transport) accept(c *conn) {
-	var inner net.Conn = c
 	if c.kind == kindBulk {
-		inner = newBulkConn(t, c, false)
+		if s, ok := t.track(newBulkConn(t, c, false)); ok {
+			t.conns.put(s)
+		}
+		return
 	}
-	if s, ok := t.track(inner); ok {
-		t.conns.put(s)
+	s, ok := t.track(c)
+	if ok && !t.link.spawn(func() { t.serveEntries(s, c.peer.Name) }) {
+		s.Close()
 	}
 }
 
-// layer is the raft.StreamLayer of a Transport.
+// layer is the raft.StreamLayer of a Transport, for snapshots and what the replica asks
+// itself.
 type layer struct{ t *Transport }
 
 func (y layer) Accept() (net.Conn, error) { return y.t.conns.Accept() }
 func (y layer) Close() error              { return y.t.conns.Close() }
 func (y layer) Addr() net.Addr            { return y.t.conns.Addr() }
 
-// bulkPrefix marks, for layer.Dial, a server ID that is to be reached over bulk.
-const bulkPrefix = "bulk:"
+// Dial connects to the replica with that server ID, at the node where it is now.
+func (y layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if raft.ServerID(address) == y.t.local {
+		return y.t.dialSelf()
+	}
+	return y.t.dial(raft.ServerID(address), kindBulk, timeout)
+}
 
 // addresses says that the address of a replica is its server ID, so that what
 // NetworkTransport pools is for the replica, wherever it is.
@@ -65,18 +73,9 @@ func (addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	return raft.ServerAddress(id), nil
 }
 
-// Dial connects to the replica with that server ID, at the node where it is now.
-func (y layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	t := y.t
-	k := kindRaft
-	id, bulk := strings.CutPrefix(string(address), bulkPrefix)
-	if bulk {
-		k = kindBulk
-	}
-	if raft.ServerID(id) == t.local {
-		return t.dialSelf()
-	}
-	p, err := t.nodeOf(raft.ServerID(id))
+// dial connects to another replica, at the node where it is now.
+func (t *Transport) dial(id raft.ServerID, k kind, timeout time.Duration) (*stream, error) {
+	p, err := t.nodeOf(id)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +85,13 @@ func (y layer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	to := p.target(k)
-	to.group, to.replica = t.name, id
+	to.group, to.replica = t.name, string(id)
 	c, err := t.link.dial(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	var inner net.Conn = c
-	if bulk {
+	if k == kindBulk {
 		inner = newBulkConn(t, c, true)
 	}
 	s, ok := t.track(inner)

@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// pooled are the connections that hashicorp/raft keeps for further RPCs with one
-	// replica.
+	// pooled are the connections that are kept for further requests to one replica.
 	pooled = 2
 	// Between tries to reach a follower that is connected but fails.
 	retryMin = 10 * time.Millisecond
@@ -37,9 +36,9 @@ var (
 	errShutDown  = errors.New("link: the replica has shut down")
 )
 
-// A Transport carries the RPCs of one replica: entries and snapshots by a
-// NetworkTransport of hashicorp/raft over connections of the group, heartbeats and votes
-// over the control connection.
+// A Transport carries the RPCs of one replica: entries over connections of the group,
+// heartbeats and votes over the control connection, snapshots by a NetworkTransport of
+// hashicorp/raft.
 //
 // AppendEntries, heartbeats and InstallSnapshot wait until the follower's node is
 // connected instead of failing, because Raft pauses for up to ten seconds after some
@@ -52,8 +51,9 @@ type Transport struct {
 	local   raft.ServerID
 	locate  func(raft.ServerID) (NodeID, bool)
 	log     *slog.Logger
-	net     *raft.NetworkTransport
-	conns   *queue
+	net     *raft.NetworkTransport // for snapshots, and what the replica asks itself
+	conns   *queue                 // that others have made for net
+	rpcs    chan raft.RPC          // for the replica
 	beats   chan heardBeat
 	ballots chan struct{}   // a place for each that waits
 	ctx     context.Context // ends with Close
@@ -67,6 +67,7 @@ type Transport struct {
 	gated     bool
 	streams   map[*stream]struct{}
 	followers map[raft.ServerID]*follower
+	idle      map[raft.ServerID][]*entriesConn // at most pooled each
 }
 
 // A heardBeat is a heartbeat that waits for the group's handler.
@@ -104,6 +105,8 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 		open:      make(chan struct{}),
 		streams:   make(map[*stream]struct{}),
 		followers: make(map[raft.ServerID]*follower),
+		idle:      make(map[raft.ServerID][]*entriesConn),
+		rpcs:      make(chan raft.RPC),
 	}
 	close(t.open)
 	t.conns = newQueue(localAddr(local))
@@ -113,7 +116,6 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 		Logger:                t.raftLog(),
 		Stream:                layer{t},
 		MaxPool:               pooled,
-		MaxRPCsInFlight:       1, // pipelining stops for good after a follower's refusals
 		Timeout:               l.config.RPC,
 	})
 	if err := l.addGroup(t); err != nil {
@@ -136,6 +138,7 @@ func (l *Link) addGroup(t *Transport) error {
 	}
 	l.groups[t.name] = t
 	l.work.Go(t.answerBeats)
+	l.work.Go(t.forward)
 	return nil
 }
 
@@ -204,7 +207,7 @@ func (t *Transport) gate() (shut bool, shutting, opening <-chan struct{}) {
 }
 
 // AppendEntries implements raft.Transport. Matched entries count for Progress.
-func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+func (t *Transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if isHeartbeat(args) {
 		return t.persist(id, args.Term, func(s *session, stop <-chan struct{}) error {
 			return t.heartbeat(s, stop, id, args, resp)
@@ -212,7 +215,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	}
 	err := t.persist(id, args.Term, func(*session, <-chan struct{}) error {
 		*resp = raft.AppendEntriesResponse{}
-		return t.net.AppendEntries(id, target, args, resp)
+		return t.sendEntries(id, args, resp)
 	})
 	if err != nil {
 		return err
@@ -249,7 +252,7 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 		return err
 	}
 	// Not repeated: data is read once.
-	if err := t.net.InstallSnapshot(bulkPrefix+id, bulkPrefix+target, args, resp, data); err != nil {
+	if err := t.net.InstallSnapshot(id, target, args, resp, data); err != nil {
 		f.note(t, id, err)
 		return err
 	}
@@ -262,7 +265,7 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 }
 
 // Consumer implements raft.Transport.
-func (t *Transport) Consumer() <-chan raft.RPC { return t.net.Consumer() }
+func (t *Transport) Consumer() <-chan raft.RPC { return t.rpcs }
 
 // LocalAddr implements raft.Transport: the address is the server ID.
 func (t *Transport) LocalAddr() raft.ServerAddress { return raft.ServerAddress(t.local) }
