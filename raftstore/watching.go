@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/placement"
@@ -19,7 +20,7 @@ const watchStep = 64
 // openWatch begins to follow the leaders on other nodes, and to be followed.
 func (s *Store) openWatch() {
 	c := s.cluster
-	config := watch.Config{Keep: 2 * s.cfg.ClaimWithin, Dropped: s.metrics.droppedSignals, Retold: s.metrics.retold, Log: s.cfg.Log}
+	config := watch.Config{Keep: max(2*s.cfg.ClaimWithin, time.Minute), Dropped: s.metrics.droppedSignals, Retold: s.metrics.retold, Log: s.cfg.Log}
 	c.audiences = watch.NewServer(hosting{s}, config)
 	c.audiences.WantAcks(s.cfg.Hooks != nil && s.cfg.Hooks.WantsQueued())
 	watch.Register(c.Link.Server(), c.audiences, func(ctx context.Context) (string, bool) {
