@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/peer"
@@ -115,16 +116,21 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 	}
 	op.done = func(a answer) {
 		out := peer.Answer{Term: l.number, Applied: l.shard.local.Stamp().Applied, Err: a.err}
+		buf := bodies.Get().(*body)
+		defer buf.release()
 		switch {
 		case a.err != nil:
 		case op.kind == peer.Command:
-			out.Body = peer.AppendResult(nil, &a.result)
+			buf.b = peer.AppendResult(buf.b[:0], &a.result)
 		case op.kind == peer.Committed:
-			out.Body = peer.AppendAnswers(nil, op.queries)
+			buf.b = peer.AppendAnswers(buf.b[:0], op.queries)
 		default:
 			if out.Err = a.result.Err(); out.Err == nil {
-				out.Body = peer.AppendSync(nil, a.sync)
+				buf.b = peer.AppendSync(buf.b[:0], a.sync)
 			}
+		}
+		if out.Err == nil {
+			out.Body = buf.b
 		}
 		done(out)
 	}
@@ -150,10 +156,24 @@ func (l *leader) answerReads(ctx context.Context, r *peer.Request, done func(pee
 	default:
 		err = readEach(l.shard.replica, queries)
 	}
+	buf := bodies.Get().(*body)
+	defer buf.release()
 	if out.Err = err; err == nil {
-		out.Body = peer.AppendAnswers(nil, queries)
+		buf.b = peer.AppendAnswers(buf.b[:0], queries)
+		out.Body = buf.b
 	}
 	done(out)
+}
+
+// A body is the buffer of an answer's body until that has been copied.
+type body struct{ b []byte }
+
+var bodies = sync.Pool{New: func() any { return new(body) }}
+
+func (b *body) release() {
+	if cap(b.b) <= 64<<10 { // larger ones are rare
+		bodies.Put(b)
+	}
 }
 
 var _ peer.Handler = (*Store)(nil)

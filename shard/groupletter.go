@@ -101,7 +101,7 @@ func (s *State) postGroupLetter(u *user, l *command.Letter) {
 		s.applyMembershipLetter(sl, l)
 		return
 	}
-	b := command.AppendLetter(nil, l)
+	b := s.encodeLetter(l)
 	if g.letters == nil {
 		g.letters = make(map[command.UserID]groupLetter)
 	}

@@ -1,6 +1,13 @@
 package shard
 
-import "github.com/belfry-im/belfry/shard/command"
+import (
+	"bytes"
+
+	"github.com/belfry-im/belfry/shard/command"
+)
+
+// keptLetterBuf bounds the buffer in which letters are encoded between two of them.
+const keptLetterBuf = 64 << 10
 
 // An outQueue holds the letters of one user to another that no TrimOutbox has confirmed
 // yet.
@@ -28,11 +35,21 @@ func (s *State) postLetter(u *user, i int, l *command.Letter) {
 		}
 		c.outbox = u.newOutQueue(l.To, l.Number)
 	}
-	b := command.AppendLetter(nil, l)
+	b := s.encodeLetter(l)
 	q := &u.outbox[c.outbox-1]
 	q.bytes = append(q.bytes, b)
 	s.letterBytes += len(b)
 	s.out.Posted = append(s.out.Posted, Posted{From: l.From, To: l.To, Number: l.Number, Bytes: b})
+}
+
+// encodeLetter returns an encoded letter in as many bytes as it takes: it stays for as
+// long as it waits.
+func (s *State) encodeLetter(l *command.Letter) []byte {
+	buf := command.AppendLetter(s.letterBuf[:0], l)
+	if s.letterBuf = nil; cap(buf) <= keptLetterBuf {
+		s.letterBuf = buf
+	}
+	return bytes.Clone(buf)
 }
 
 // newOutQueue makes an empty queue and returns 1 + its index in u.outbox.

@@ -33,6 +33,7 @@ type State struct {
 	hooks        hookQueue            // the queue of messages that webhooks may have to be told of
 	frozenHooks  map[*slot]*hookQueue // by frozen slot: its part of the queue for webhooks, which moves with it
 	letterBytes  int                  // size of letters that wait in outboxes and group records
+	letterBuf    []byte               // for encodeLetter
 	dedupRecords int                  // number of records in all dedup windows
 	tableBytes   int                  // size of the heap objects of users and groups
 	byAge        ageIndex             // bytes of messages by the messages' time

@@ -14,6 +14,7 @@ const (
 type outbox struct {
 	mu       sync.Mutex
 	messages [][]byte // the last one takes more
+	last     int      // bytes of the one that was taken last
 	closed   bool
 	wake     chan struct{} // has room for one value; it is there while messages wait
 }
@@ -30,7 +31,8 @@ func (o *outbox) add(write func(dst []byte) []byte) bool {
 	}
 	n := len(o.messages)
 	if n == 0 || len(o.messages[n-1]) >= gathered {
-		o.messages = append(o.messages, append(make([]byte, 0, 512), version))
+		room := max(512, o.last+o.last/4) // the next one is often as large
+		o.messages = append(o.messages, append(make([]byte, 0, room), version))
 		n++
 	}
 	o.messages[n-1] = write(o.messages[n-1])
@@ -47,6 +49,9 @@ func (o *outbox) take() [][]byte {
 	defer o.mu.Unlock()
 	m := o.messages
 	o.messages = nil
+	if len(m) > 0 {
+		o.last = min(len(m[len(m)-1]), gathered)
+	}
 	return m
 }
 

@@ -19,8 +19,9 @@ var exchangeDesc = grpc.StreamDesc{StreamName: "Exchange", ServerStreams: true, 
 type Handler interface {
 	// Exchange executes a request of a node and has answer called exactly once, before
 	// or after it returns, on any goroutine. It is called with the requests of one
-	// stream in their order, and the next one waits for it. It may keep r.Body. ctx ends
-	// with the stream: nobody waits for the answer from then on.
+	// stream in their order, and the next one waits for it. It may keep r.Body; answer
+	// has copied the answer's when it returns. ctx ends with the stream: nobody waits for
+	// the answer from then on.
 	Exchange(ctx context.Context, node string, r Request, answer func(Answer))
 }
 
