@@ -136,7 +136,26 @@ func (l *logStore) IsMonotonic() bool { return l.monotonic }
 
 func (l *logStore) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
 
+// appendBytes bounds what a log is given to append at once, but for a single entry. A
+// follower that catches up gets up to 64 entries in one call, of 1 MiB each; raft-wal
+// would keep a buffer of that size.
+const appendBytes = 2 << 20
+
 func (l *logStore) StoreLogs(entries []*raft.Log) error {
+	for len(entries) > 0 {
+		n, size := 1, len(entries[0].Data)
+		for ; n < len(entries) && size+len(entries[n].Data) <= appendBytes; n++ {
+			size += len(entries[n].Data)
+		}
+		if err := l.append(entries[:n]); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+func (l *logStore) append(entries []*raft.Log) error {
 	if l.broken.Load() {
 		return errLogFailed
 	}
