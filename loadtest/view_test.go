@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -72,6 +73,15 @@ func caught(t *testing.T, err error, want string) {
 	if !strings.Contains(err.Error(), want) {
 		t.Fatalf("found %q, want %q", err, want)
 	}
+}
+
+// convicted requires that a run found a violation that says want.
+func convicted(t *testing.T, v Verdict, want string) {
+	t.Helper()
+	if v.Violations == 0 {
+		t.Fatalf("the run passed, want a violation with %q", want)
+	}
+	caught(t, errors.New(strings.Join(v.Examples, "\n")), want)
 }
 
 func TestViewAcceptsWhatIsRight(t *testing.T) {

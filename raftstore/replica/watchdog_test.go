@@ -65,14 +65,20 @@ func TestFollowerRefusesAppends(t *testing.T) {
 				t.Errorf("after %d refusals it took %v", refusals, took)
 			}
 		}
-		if stop() == 0 {
-			t.Error("nothing was acknowledged meanwhile")
-		}
-		c.converged()
-		if id, now := c.replica(lead).Leader(); id != lead || now != term {
-			t.Errorf("%s leads in term %d, want %s in %d", id, now, lead, term)
-		}
+		c.hasStayed(stop(), lead, term)
 	})
+}
+
+// hasStayed fails unless the leader is still the same, and acknowledged something under load.
+func (c *testCluster) hasStayed(acknowledged int, lead string, term uint64) {
+	c.t.Helper()
+	if acknowledged == 0 {
+		c.t.Error("nothing was acknowledged meanwhile")
+	}
+	c.converged()
+	if id, now := c.replica(lead).Leader(); id != lead || now != term {
+		c.t.Errorf("%s leads in term %d, want %s in %d", id, now, lead, term)
+	}
 }
 
 // A follower whose disk was full has all of the log soon after there is room again, for
@@ -113,13 +119,7 @@ func TestFollowerFullAgainAndAgain(t *testing.T) {
 			}
 			time.Sleep(steadyAfter)
 		}
-		if stop() == 0 {
-			t.Error("nothing was acknowledged meanwhile")
-		}
-		c.converged()
-		if id, now := c.replica(lead).Leader(); id != lead || now != term {
-			t.Errorf("%s leads in term %d, want %s in %d", id, now, lead, term)
-		}
+		c.hasStayed(stop(), lead, term)
 	})
 }
 
