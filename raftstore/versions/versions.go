@@ -38,7 +38,7 @@ const Optional = 0x80
 
 // Protocols that have versions. Their names travel.
 const (
-	Link      = "link"      // hello, and the frames of control connections
+	Link      = "link"      // hello, the frames of control connections, and entries of Raft
 	Status    = "status"    // what a node tells all others of itself
 	Exchange  = "exchange"  // what is asked of leaders
 	Watch     = "watch"     // what wakes sessions
