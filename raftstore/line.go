@@ -53,7 +53,9 @@ type line struct {
 	// held, and must not call the line.
 	find func() leaderEnd
 	// moved takes over an operation whose slot is frozen or gone.
-	moved  func(*operation)
+	moved func(*operation)
+	// later answers an operation on another goroutine; nil: done is called at once.
+	later  func(*operation, answer)
 	resent prometheus.Counter // operations that are sent again; nil: not counted
 
 	// direct is the leadership that takes operations without the line: this node's,
@@ -81,7 +83,8 @@ func newLine(limit int, find func() leaderEnd, moved func(*operation)) *line {
 	return ln
 }
 
-// add appends an operation, and sends it unless others wait before it.
+// add appends an operation, and sends it unless others wait before it. It calls no done:
+// its caller may hold what that needs.
 func (ln *line) add(op *operation) {
 	op.size = len(op.encoded) + operationBytes
 	op.over = false
@@ -89,20 +92,32 @@ func (ln *line) add(op *operation) {
 	switch {
 	case ln.closed:
 		ln.mu.Unlock()
-		op.done(answer{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")})
+		ln.answerLater(op, answer{err: store.Unavailable(store.DefaultRetryAfter, "the store is closed")})
 		return
 	case ln.bytes+op.size > ln.limit && ln.bytes > 0:
 		ln.mu.Unlock()
-		op.done(answer{err: store.Unavailable(time.Second, "too much waits for the leader of the shard")})
+		ln.answerLater(op, answer{err: store.Unavailable(time.Second, "too much waits for the leader of the shard")})
 		return
 	case ln.overtakes(op):
 		ln.mu.Unlock()
-		op.done(answer{err: errNoLeader})
+		ln.answerLater(op, answer{err: errNoLeader})
 		return
 	}
 	ln.bytes += op.size
 	ln.waiting = append(ln.waiting, op)
-	ln.unlock(ln.flush())
+	due := ln.flush()
+	ln.mu.Unlock()
+	for _, r := range due {
+		ln.answerLater(r.op, r.answer)
+	}
+}
+
+func (ln *line) answerLater(op *operation, a answer) {
+	if ln.later != nil {
+		ln.later(op, a)
+	} else {
+		op.done(a)
+	}
 }
 
 // overtakes reports whether operations for the same key were given up so lately that this
@@ -135,8 +150,8 @@ func (ln *line) unlock(due []reply) {
 	}
 }
 
-// flush sends what can be sent. The caller holds mu, and passes the answers on to
-// unlock.
+// flush sends what can be sent. The caller holds mu, and passes on the answers, which are
+// errors.
 func (ln *line) flush() (due []reply) {
 	if ln.to == nil && ln.sent < len(ln.waiting) && len(ln.lost) == 0 {
 		if ln.here != nil {

@@ -46,16 +46,14 @@ func (sh *shardRef) submit(op *operation) {
 
 // lost takes back what a leadership of this node has left undone. It is
 // replica.Config.Lost. Without a cluster there is nobody to send it to.
-func (s *Store) lost(command []byte, w *replica.Waiter, _ error) bool {
-	if s.cluster == nil {
+//
+// It goes to the line of the shard that it was sent to, whichever owns its key by now:
+// whether it was executed is known there alone, and what has moved the next leader says.
+func (sh *localShard) lost(command []byte, w *replica.Waiter, _ error) bool {
+	if sh.store.cluster == nil {
 		return false
 	}
-	op := operationOf(command, w)
-	sh := op.shard
-	if sh == nil {
-		sh = s.shardOf(op.key)
-	}
-	sh.line.takeBack(op)
+	sh.line.takeBack(operationOf(command, w))
 	return true
 }
 

@@ -48,6 +48,7 @@ type shardRef struct {
 func newShardRef(s *Store, id uint32) *shardRef {
 	sh := &shardRef{id: id, store: s, log: s.cfg.Log.With("shard", id), metrics: s.metrics.shard(id)}
 	sh.line = newLine(s.cfg.QueueBytes, sh.find, s.deferred.retry)
+	sh.line.later = s.deferred.answerWith
 	sh.line.resent = sh.metrics.resent
 	return sh
 }
@@ -111,7 +112,7 @@ func (sh *localShard) config(of *placement.Shard) replica.Config {
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, ChecksumEvery: cfg.ChecksumEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,
 		Lead:  func(enqueue enqueueFunc) replica.Leader { return newLeader(sh, enqueue) },
-		Moved: s.moved, Lost: s.lost, OnLeader: sh.led, Notify: sh.notify,
+		Moved: s.moved, Lost: sh.lost, OnLeader: sh.led, Notify: sh.notify,
 		Log: sh.log, Metrics: s.metrics.replicas, WALFS: cfg.walFS,
 	}
 	if s.cluster != nil {

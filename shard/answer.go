@@ -34,8 +34,6 @@ func (s *State) Answer(q query.Query, now int64) error {
 		q.Updates.Epoch = s.epoch
 	case *query.MemberChanges:
 		q.Changes = s.MemberChanges(q.Group, q.User, q.Session, q.After)
-	case *query.Epoch:
-		q.Epoch = s.epoch
 	case *query.History:
 		return s.historyFor(q, now)
 

@@ -93,17 +93,17 @@ func decoded(t *testing.T, a Answer) (number uint64, got Answer) {
 }
 
 func TestQueriesThereAndBack(t *testing.T) {
-	asked := []query.Query{&query.Contact{User: "a", Peer: "b"}, &query.Epoch{User: "a"}}
+	asked := []query.Query{&query.Contact{User: "a", Peer: "b"}, &query.SeqOf{User: "a"}}
 	got, err := DecodeQueries(AppendQueries(nil, asked))
 	if err != nil || !reflect.DeepEqual(got, asked) {
 		t.Fatalf("read %+v, %v, want %+v", got, err, asked)
 	}
-	got[0].(*query.Contact).LastSeen, got[1].(*query.Epoch).Epoch = 5, 6
+	got[0].(*query.Contact).LastSeen, got[1].(*query.SeqOf).Seq = 5, 6
 	answers := AppendAnswers(nil, got)
 	if err := DecodeAnswers(answers, asked); err != nil || !reflect.DeepEqual(got, asked) {
 		t.Errorf("answers %+v, %v, want %+v", asked, err, got)
 	}
-	if err := DecodeAnswers(answers, append(asked, new(query.Epoch))); err == nil {
+	if err := DecodeAnswers(answers, append(asked, new(query.SeqOf))); err == nil {
 		t.Error("a missing answer is not noticed")
 	}
 	login := AppendLogin(nil, query.RecentsOff, time.Second, []byte("cmd"))
@@ -120,7 +120,7 @@ func TestQueriesThereAndBack(t *testing.T) {
 // are errors that this one does not know.
 func TestMessagesOfNextVersion(t *testing.T) {
 	more := func(b []byte) []byte { return append(b, "more"...) }
-	asked := []query.Query{&query.Epoch{User: "a"}, &query.Contact{User: "a", Peer: "b"}}
+	asked := []query.Query{&query.SeqOf{User: "a"}, &query.Contact{User: "a", Peer: "b"}}
 	body := codec.AppendUint(nil, uint64(len(asked)))
 	for _, q := range asked {
 		body = codec.AppendBytes(body, more(query.AppendQuery(nil, q)))
@@ -129,7 +129,7 @@ func TestMessagesOfNextVersion(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, asked) {
 		t.Errorf("queries arrive as %+v, %v", got, err)
 	}
-	answered := []query.Query{&query.Epoch{User: "a", Epoch: 5}, &query.Contact{User: "a", Peer: "b", LastSeen: 6}}
+	answered := []query.Query{&query.SeqOf{User: "a", Seq: 5}, &query.Contact{User: "a", Peer: "b", LastSeen: 6}}
 	body = nil
 	for _, q := range answered {
 		body = codec.AppendBytes(body, more(query.AppendAnswer(nil, q, nil)))
@@ -168,7 +168,7 @@ func TestMessagesOfNextVersion(t *testing.T) {
 
 // FuzzMessage reads messages as both ends would. What can be read is written as it was.
 func FuzzMessage(f *testing.F) {
-	f.Add(appendRequest([]byte{version}, 1, &Request{Kind: Read, Shard: 1, Body: AppendQueries(nil, []query.Query{&query.Epoch{User: "a"}})}))
+	f.Add(appendRequest([]byte{version}, 1, &Request{Kind: Read, Shard: 1, Body: AppendQueries(nil, []query.Query{&query.SeqOf{User: "a"}})}))
 	f.Add(appendAnswer([]byte{version}, 1, &Answer{Err: store.NotLeader("no")}))
 	f.Add(appendAnswer([]byte{version}, 1, &Answer{Err: &command.RefusedError{Code: 1, Detail: "d"}}))
 	f.Add(appendAnswer([]byte{version}, 1, &Answer{Body: AppendResult(nil, &command.Result{Seq: 1})}))

@@ -35,15 +35,6 @@ func (l *latencies) p99() time.Duration {
 	return sorted[(len(sorted)-1)*99/100]
 }
 
-// AppendStalled returns for how long an append to the log has been out, 0 if none is. It
-// is long when the disk hangs.
-func (r *Replica) AppendStalled() time.Duration {
-	if in := r.instance.Load(); in != nil {
-		return in.logs.stalled()
-	}
-	return 0
-}
-
 // AppendP99 returns how long 99 of 100 appends to the log take at most, of the last ones
 // since the replica was opened: with an fsync each. It is 0 before there was one.
 func (r *Replica) AppendP99() time.Duration {

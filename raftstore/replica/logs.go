@@ -179,15 +179,6 @@ func (l *logStore) append(entries []*raft.Log) error {
 	return nil
 }
 
-// stalled returns for how long an append has been out, 0 if none is.
-func (l *logStore) stalled() time.Duration {
-	since := l.since.Load()
-	if since == 0 {
-		return 0
-	}
-	return max(0, time.Duration(time.Now().UnixNano()-since))
-}
-
 // appending reports whether an append is out.
 func (l *logStore) appending() bool { return l.since.Load() != 0 }
 

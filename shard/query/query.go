@@ -50,7 +50,7 @@ var kinds = [...]func() Query{
 	3:  func() Query { return &GroupUpdatesAfter{Updates: new(Updates)} },
 	4:  func() Query { return &GroupMessages{Updates: new(Updates)} },
 	5:  func() Query { return new(MemberChanges) },
-	6:  func() Query { return new(Epoch) },
+	6:  func() Query { return new(Sent) },
 	7:  func() Query { return &History{Page: new(Page)} },
 	8:  func() Query { return new(Contact) },
 	9:  func() Query { return new(Contacts) },
@@ -81,7 +81,6 @@ var kinds = [...]func() Query{
 	34: func() Query { return new(Groups) },
 	35: func() Query { return new(Count) },
 	36: func() Query { return new(GroupsHolding) },
-	37: func() Query { return new(Sent) },
 }
 
 // All yields an empty query of each kind.

@@ -119,23 +119,6 @@ func (q *MemberChanges) args(x *codec.Coder) {
 
 func (q *MemberChanges) result(x *codec.Coder) { list(x, &q.Changes, (*Change).fields) }
 
-// An Epoch query reads the store's epoch, which is part of a cursor.
-type Epoch struct {
-	User  command.UserID
-	Group command.GroupID // instead of User
-
-	Epoch uint64
-}
-
-func (q *Epoch) Slot() int { return slotOfConversation(q.User, q.Group) }
-
-func (q *Epoch) args(x *codec.Coder) {
-	texts(x, &q.User)
-	texts(x, &q.Group)
-}
-
-func (q *Epoch) result(x *codec.Coder) { uints(x, &q.Epoch) }
-
 // A History query reads a page of a conversation. For a group the error is CodeNotFound
 // if there is no such group, and CodeForbidden if the user is not a member.
 type History struct {
