@@ -94,6 +94,28 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestTorture is one short round with faults of most kinds.
+func TestTorture(t *testing.T) {
+	c := testConfig(t)
+	c.Seed, c.For, c.Round = 1, 25*time.Second, 25*time.Second
+	r, err := tortured(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.print()
+	if r.failed() {
+		r.logs(t)
+		t.Errorf("violations: %q", r.violations)
+	}
+	total := 0
+	for _, n := range r.events {
+		total += n
+	}
+	if total < 6 || r.sent == 0 || r.again == 0 {
+		t.Errorf("%d faults, %d messages, %d reconnects; want at least 6, and some", total, r.sent, r.again)
+	}
+}
+
 // TestChatCatchesLoss has servers that come back with older data than they had when
 // they acknowledged.
 func TestChatCatchesLoss(t *testing.T) {
