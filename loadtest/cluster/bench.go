@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,9 @@ type config struct {
 	Body        int   // bytes
 	Fill        int64 // bytes that the scenario behind writes
 	RaftLog     string
+	WAN         bool          // servers have the time-outs of nodes that are far from each other
 	Hold        time.Duration // 0 = the scenario's
+	Patience    time.Duration // from a fault, or its end, until users have to be served again; 0 = servedWithin
 	Out         io.Writer     // one line per event
 }
 
@@ -72,8 +75,8 @@ func (c *config) check() error {
 
 const (
 	window = 16
-	// servedWithin bounds the time from a fault, or its end, until users are served
-	// again: after it there is something wrong that no time mends.
+	// servedWithin is the default of config.Patience: after it there is something wrong that
+	// no time mends.
 	servedWithin = 40 * time.Second
 	// maxSilence is how long users bear that nothing comes before they go to another
 	// node: longer than the bars of all faults.
@@ -100,6 +103,7 @@ type bench struct {
 
 // newBench makes a cluster in a new folder of c.Dir, which does not run.
 func newBench(c config, name string, count int, apart, small bool, flags ...string) (*bench, error) {
+	c.Patience = cmp.Or(c.Patience, servedWithin)
 	b := &bench{config: c, rng: rand.New(rand.NewPCG(c.Seed, 0)), began: time.Now(), fail: func(error) {}}
 	dir := filepath.Join(c.Dir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -116,6 +120,9 @@ func newBench(c config, name string, count int, apart, small bool, flags ...stri
 	}, flags...)
 	if c.RaftLog != "" {
 		flags = append(flags, "--raft-log", c.RaftLog)
+	}
+	if c.WAN {
+		flags = append(flags, "--wan")
 	}
 	var err error
 	b.cluster, err = nodes.New(nodes.Config{
@@ -211,7 +218,7 @@ func (b *bench) chat(ctx context.Context, prefix string, codec protocol.Codec, d
 		Config: loadtest.Config{
 			Server: loadtest.Server{URLs: b.cluster.URLs(), Codec: codec, Token: b.cluster.Token}, Prefix: prefix,
 		},
-		Users: b.Users, Body: b.Body, Window: openSends, Rate: b.Rate, Duration: time.Second, Drain: servedWithin,
+		Users: b.Users, Body: b.Body, Window: openSends, Rate: b.Rate, Duration: time.Second, Drain: b.Patience,
 		Resume: true, Ordered: true, ReadBack: true, MaxSilence: maxSilence,
 		Disturb: func(ctx context.Context, cs []*loadtest.Client, silences *loadtest.Silences) {
 			clients = cs
@@ -241,7 +248,7 @@ func (b *bench) chat(ctx context.Context, prefix string, codec protocol.Codec, d
 // since silences.Expect was called, but for those that without names by number.
 func (l *load) awaitAnswers(ctx context.Context, without map[int]bool) error {
 	var late []string
-	return poll(ctx, servedWithin, func() (string, error) {
+	return poll(ctx, l.Patience, func() (string, error) {
 		late = late[:0]
 		for _, n := range l.silences.Unanswered() {
 			if !without[n] {

@@ -55,6 +55,10 @@ var builtIn string
 // nodeCount is how many nodes the clusters of the tests have.
 const nodeCount = 3
 
+// testPatience is config.Patience: a machine that runs other tests may not get round to an
+// election for a while.
+const testPatience = 2 * time.Minute
+
 func testConfig(t *testing.T) config {
 	t.Helper()
 	if os.Getenv("BELFRY_TEST_NO_SERVERS") != "" {
@@ -64,7 +68,7 @@ func testConfig(t *testing.T) config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config{Binary: binary, Dir: t.TempDir(), Nodes: nodeCount, Users: 20, Rooms: 2, Rate: 200, Body: 100, Seed: 1, Out: t.Output()}
+	return config{Binary: binary, Dir: t.TempDir(), Nodes: nodeCount, Users: 20, Rooms: 2, Rate: 200, Body: 100, Seed: 1, Patience: testPatience, Out: t.Output()}
 }
 
 func (b *bench) logs(t *testing.T) {
@@ -88,15 +92,18 @@ func TestKill(t *testing.T) {
 		t.Errorf("%d runs, violations %q; want 2 and none", len(figures), b.violations)
 	}
 	for _, f := range figures {
-		if f[0].name != figureOthers || f[0].took > servedWithin || nodeCount == 1 && f[1].took == 0 {
+		if f[0].name != figureOthers || f[0].took > testPatience || nodeCount == 1 && f[1].took == 0 {
 			t.Errorf("figures %v, want how long users waited", f)
 		}
 	}
 }
 
-// TestTorture is one short round with faults of most kinds.
+// TestTorture is one short round with faults of half of the kinds. Elections are not those
+// of the default: servers with the race detector, on a machine that runs other tests,
+// would hold some that no fault calls for, and might end none.
 func TestTorture(t *testing.T) {
 	c := testConfig(t)
+	c.WAN = true
 	c.Seed, c.For, c.Round = 1, 25*time.Second, 25*time.Second
 	r, err := tortured(t.Context(), c)
 	if err != nil {

@@ -106,7 +106,7 @@ func (l *load) suffer(ctx context.Context, f fault) (figures []figure, err error
 // leaders returns which node leads each shard, once there is exactly one for each.
 // Nodes that do not answer, such as frozen ones, are not asked twice.
 func (b *bench) leaders(ctx context.Context) (leaders []*nodes.Node, err error) {
-	err = poll(ctx, servedWithin, func() (string, error) {
+	err = poll(ctx, b.Patience, func() (string, error) {
 		leaders = make([]*nodes.Node, b.Shards)
 		for _, n := range b.cluster.Nodes() {
 			if !n.Running() {

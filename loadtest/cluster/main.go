@@ -55,6 +55,7 @@ func main() {
 	flag.IntVar(&c.Rooms, "rooms", 6, "groups of 5 to 10 other users, several of whom write")
 	flag.IntVar(&c.Rate, "rate", 1000, "messages per second of all users; 0 = as fast as their windows of 16 allow")
 	flag.StringVar(&c.RaftLog, "raft-log", "", "of the servers; their default if it is not given")
+	flag.BoolVar(&c.WAN, "wan", false, "give servers the time-outs of nodes that are far from each other")
 	flag.DurationVar(&c.Hold, "hold", 0, "how long a fault stands; 0 = as long as the scenario says")
 	flag.StringVar(&c.Binary, "binary", "", "a server; built here if it is not given")
 	flag.BoolVar(&plain, "plain", false, "build the server without the tag faults")

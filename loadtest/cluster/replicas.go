@@ -69,7 +69,7 @@ func (b *bench) awaitCaughtUp(ctx context.Context, n, with *nodes.Node, shard in
 	if err != nil {
 		return err
 	}
-	return poll(ctx, servedWithin, func() (string, error) {
+	return poll(ctx, b.Patience, func() (string, error) {
 		got, err := b.replicas(ctx, n)
 		if err != nil {
 			return "", err
@@ -88,7 +88,7 @@ func (b *bench) compareReplicas(ctx context.Context) error {
 	for shard := range b.Shards {
 		seen := map[uint64]map[*nodes.Node]uint64{} // applied → checksums
 		applied := map[*nodes.Node]uint64{}
-		err := poll(ctx, servedWithin, func() (string, error) {
+		err := poll(ctx, b.Patience, func() (string, error) {
 			for _, n := range b.cluster.Nodes() {
 				list, err := b.replicas(ctx, n)
 				if err != nil {

@@ -250,13 +250,13 @@ func (r *rooms) settle(ctx context.Context) error {
 	go func() { r.acts.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(servedWithin):
-		return fmt.Errorf("something that was written to a group, or read there, has got no answer for %v", servedWithin)
+	case <-time.After(r.b.Patience):
+		return fmt.Errorf("something that was written to a group, or read there, has got no answer for %v", r.b.Patience)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	for _, room := range r.rooms {
-		if err := poll(ctx, servedWithin, func() (string, error) { return room.unmet(), nil }); err != nil {
+		if err := poll(ctx, r.b.Patience, func() (string, error) { return room.unmet(), nil }); err != nil {
 			return err
 		}
 	}

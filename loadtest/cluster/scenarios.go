@@ -253,7 +253,7 @@ func (l *load) sufferLeader(ctx context.Context, i int, of func(*nodes.Node) fau
 // a moment that differs from run to run.
 func (b *bench) healthy(ctx context.Context) error {
 	for _, n := range b.cluster.Nodes() {
-		err := poll(ctx, servedWithin, func() (string, error) {
+		err := poll(ctx, b.Patience, func() (string, error) {
 			if err := n.Ready(ctx); err != nil {
 				return err.Error(), nil
 			}

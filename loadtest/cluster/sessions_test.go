@@ -132,7 +132,7 @@ func (d *device) awaitTexts(t *testing.T, n int, first uint64) {
 
 func await(t *testing.T, what string, unmet func() string) {
 	t.Helper()
-	if err := poll(t.Context(), 2*servedWithin, func() (string, error) { return unmet(), nil }); err != nil {
+	if err := poll(t.Context(), testPatience, func() (string, error) { return unmet(), nil }); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }

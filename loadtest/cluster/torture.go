@@ -67,12 +67,9 @@ func tortured(ctx context.Context, c config) (t *torture, err error) {
 	if err := b.whole(ctx); err != nil {
 		return t, err
 	}
-	for round := 0; ctx.Err() == nil; round++ {
-		left := c.For - time.Since(b.began)
-		if round > 0 && left < c.Round/2 {
-			break
-		}
-		if err := t.round(ctx, round, min(left, c.Round)); err != nil {
+	began := time.Now()
+	for round := 0; ctx.Err() == nil && (round == 0 || c.For-time.Since(began) >= c.Round/2); round++ {
+		if err := t.round(ctx, round, min(c.For, c.Round)); err != nil {
 			return t, err
 		}
 	}

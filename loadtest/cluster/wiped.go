@@ -116,7 +116,7 @@ func (b *bench) refused(ctx context.Context, n *nodes.Node, what loss) (command 
 			return nil, err
 		}
 	}
-	err = poll(ctx, servedWithin, func() (string, error) {
+	err = poll(ctx, b.Patience, func() (string, error) {
 		said := ""
 		if err := n.Ready(ctx); err != nil {
 			said = err.Error()
@@ -142,7 +142,7 @@ func (b *bench) refused(ctx context.Context, n *nodes.Node, what loss) (command 
 func (b *bench) mend(ctx context.Context, about *nodes.Node, command []string) error {
 	all := b.cluster.Nodes()
 	at := all[(about.Number+1)%len(all)]
-	return poll(ctx, servedWithin, func() (string, error) {
+	return poll(ctx, b.Patience, func() (string, error) {
 		args := append(command[:len(command):len(command)], "--admin", at.AdminURL(), "--admin-token-file", b.cluster.AdminTokenFile())
 		cmd := exec.CommandContext(ctx, b.Binary, args...)
 		cmd.Env = []string{} // it takes flags from variables

@@ -14,7 +14,7 @@ import (
 )
 
 // callPatience bounds one request to a node's administration.
-const callPatience = 10 * time.Second
+const callPatience = 30 * time.Second
 
 // Call makes one request to the node's administration, on a connection of its own.
 // in, unless nil, is sent as JSON; out, unless nil, takes the answer. A status other
