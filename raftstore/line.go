@@ -3,7 +3,6 @@ package raftstore
 import (
 	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -324,14 +323,18 @@ func (ln *line) tick() {
 
 // expire removes what has waited for too long for a leader, and all that waits behind it
 // for the same key: a client that is at another node by now has seen no answer, sends all
-// of it again there, and must not be overtaken by the rest of it from here. The caller
-// holds mu.
+// of it again there, and must not be overtaken by the rest of it from here. While a
+// leadership of this node gives back what it had, nothing is removed: more of the same key
+// may be to come. The caller holds mu.
 func (ln *line) expire(now time.Time) (due []reply) {
 	maps.DeleteFunc(ln.gaveUp, func(_ command.UserID, at time.Time) bool { return now.Sub(at) >= afterGiveUp })
-	expired := func(op *operation) bool {
+	if len(ln.lost) > 0 {
+		return nil
+	}
+	for _, op := range ln.waiting[ln.sent:] {
 		_, behind := ln.gaveUp[op.key]
 		if op.over || !behind && (op.giveUp.IsZero() || now.Before(op.giveUp)) {
-			return false
+			continue
 		}
 		if op.key != "" { // reads have none
 			if ln.gaveUp == nil {
@@ -342,11 +345,6 @@ func (ln *line) expire(now time.Time) (due []reply) {
 		op.over = true
 		ln.bytes -= op.size
 		due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
-		return true
-	}
-	ln.lost = slices.DeleteFunc(ln.lost, expired)
-	for _, op := range ln.waiting[ln.sent:] {
-		expired(op)
 	}
 	ln.trim()
 	return due

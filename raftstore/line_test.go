@@ -369,6 +369,36 @@ func TestLinePausesForBrokenWays(t *testing.T) {
 	})
 }
 
+// What a leadership of this node gives back, one after the other and late, is not given up
+// before all of it is back.
+func TestLineGivesUpNothingHalfBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scripted{rnd: rand.New(rand.NewPCG(1, 1)), known: make(map[string]bool)}
+		s.line = newLine(1<<20, s.find, nil)
+		here := new(leader)
+		s.line.begin(here)
+		takeBack := func(cid string) {
+			s.line.takeBack(&operation{key: "ann", encoded: []byte(cid), done: func(a answer) {
+				if a.err != nil {
+					t.Errorf("%s: %v", cid, a.err)
+				}
+			}})
+		}
+		takeBack("ann 1")
+		time.Sleep(leaderPatience + 2*afterGiveUp)
+		takeBack("ann 2")
+		s.line.ended(here)
+		s.elect()
+		s.leader.commit(10, true)
+		s.tasks.Wait()
+		s.line.close()
+		synctest.Wait()
+		if want := []string{"ann 1", "ann 2"}; !slices.Equal(s.log, want) {
+			t.Errorf("%v was committed, want %v", s.log, want)
+		}
+	})
+}
+
 // A node believes no older leader than it has heard of.
 func TestLeads(t *testing.T) {
 	var k leads
