@@ -54,6 +54,8 @@ type batch struct {
 
 	wait func() error // by the pipeline: what proposer.propose returned
 
+	refused bool // set by proposer.propose: it has failed already, nothing may follow it
+
 	// Set by the apply step, which closes applied when it is through.
 	out     shard.Outcome
 	err     error

@@ -153,11 +153,8 @@ func (l *leadership) propose(b *batch) (wait func() error) {
 	defer func() { <-l.proposing }()
 	b.seal(r.Now())
 	place := r.await(b)
-	future := l.apply(b.entry)
-	outcome := future.Error
-	if r.cfg.Transport != nil {
-		outcome = l.unlessAbandoned(future)
-	}
+	var outcome func() error
+	outcome, b.refused = l.apply(b.entry)
 	return func() error {
 		err := outcome()
 		if err != nil && place.CompareAndSwap(b, nil) {
@@ -204,10 +201,11 @@ func (l *leadership) isAbandoned() bool {
 	}
 }
 
-// apply gives an entry to Raft. A disk that hangs may keep Raft from taking it. It is
-// not given up then, as long as this leadership lasts, or what comes later would
-// overtake it.
-func (l *leadership) apply(entry []byte) raft.ApplyFuture {
+// apply gives an entry to Raft, and returns a function that waits for its outcome. A disk
+// that hangs may keep Raft from taking it. It is not given up then, as long as this
+// leadership lasts, or what comes later would overtake it. refused reports whether it has
+// failed already.
+func (l *leadership) apply(entry []byte) (outcome func() error, refused bool) {
 	try := enqueueTimeout
 	if l.replica.cfg.Transport != nil {
 		try = enqueueTry
@@ -215,8 +213,16 @@ func (l *leadership) apply(entry []byte) raft.ApplyFuture {
 	for {
 		start := time.Now()
 		future := l.instance.raft.ApplyLog(raft.Log{Data: entry, Extensions: l.stamp}, try)
-		if time.Since(start) < try || !errors.Is(future.Error(), raft.ErrEnqueueTimeout) || l.proposer.isClosed() || l.isAbandoned() {
-			return future
+		outcome := future.Error
+		if l.replica.cfg.Transport != nil {
+			outcome = l.unlessAbandoned(future)
+		}
+		if time.Since(start) < try {
+			return outcome, false
+		}
+		err := outcome() // known at once, unless Raft took it at the last moment
+		if !errors.Is(err, raft.ErrEnqueueTimeout) || l.proposer.isClosed() || l.isAbandoned() {
+			return func() error { return err }, err != nil
 		}
 	}
 }

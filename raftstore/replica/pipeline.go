@@ -32,6 +32,9 @@ func (p *proposer) launch(launched chan<- *batch) {
 		switch {
 		case b != nil:
 			b.wait = p.propose(b)
+			if b.refused {
+				p.fail() // land may wait for entries before it
+			}
 			launched <- b
 		case !ok:
 			return

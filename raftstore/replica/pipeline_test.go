@@ -175,6 +175,33 @@ func TestPipelineOfFullBatches(t *testing.T) {
 	})
 }
 
+// TestPipelineEndsBehindRefused has Raft not take an entry while another one is on its
+// way: what comes later must not overtake it.
+func TestPipelineEndsBehindRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newPipelineTest(t)
+		x.p.propose = func(b *batch) func() error {
+			b.refused = string(b.buf[headerRoom:]) == "b"
+			return x.log.propose(b)
+		}
+		for _, name := range []string{"a", "b"} {
+			x.add(name)
+			x.launched(name)
+			time.Sleep(followSmall)
+		}
+		if err := x.p.add([]byte("c"), Waiter{}); !errors.Is(err, store.ErrNotLeader) {
+			t.Errorf("add behind what Raft did not take: %v, want ErrNotLeader", err)
+		}
+		time.Sleep(followSmall)
+		x.launched()
+		x.log.verdict <- nil
+		x.log.verdict <- store.NotLeader("not taken")
+		x.answered("ab!")
+		x.p.close(true)
+		x.launched()
+	})
+}
+
 // After an entry has failed, those behind it get their own outcomes, and nothing else is
 // proposed: it would overtake what is sent again.
 func TestPipelineFails(t *testing.T) {

@@ -307,14 +307,13 @@ func (p *proposer) close(drain bool) {
 	}
 }
 
-// proposeError turns Raft's error about an entry into ErrUnavailable if the entry is
-// certain not to be applied, else into ErrUnknown.
+// proposeError turns Raft's error about an entry into ErrNotLeader if the entry is certain
+// not to be applied, since nothing is proposed after it in that leadership, else into
+// ErrUnknown.
 func proposeError(err error) error {
 	switch {
-	case errors.Is(err, raft.ErrNotLeader):
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return store.NotLeader(err.Error())
-	case errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return store.Unavailable(store.DefaultRetryAfter, err.Error())
 	}
 	// A failed append may be found again when the log is opened; a lost
 	// leadership may have left the entry with a majority.
