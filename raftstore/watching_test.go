@@ -502,7 +502,10 @@ func TestClusterCrowd(t *testing.T) {
 		n = 5_000
 	}
 	hooks := &presenceCount{online: make(map[command.UserID]bool)}
-	c := newTestCluster(t, 3, 1, func(_ int, cfg *Config) { cfg.Hooks = hooks })
+	c := newTestCluster(t, 3, 1, func(_ int, cfg *Config) {
+		cfg.Hooks = hooks
+		cfg.ElectionTimeout = 5 * time.Second // the leader is to change once, however busy the machine
+	})
 	dead, others := c.leader(0), c.others(0)
 	name := func(i int) command.UserID { return command.UserID(fmt.Sprint("user", i)) }
 	ears := make([]crowdEar, n)
