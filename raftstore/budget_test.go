@@ -213,7 +213,7 @@ func TestYoungMessagesStay(t *testing.T) {
 	for ; !s.memoryFull.Load(); sent++ {
 		cmd := message(alice, bob, sent)
 		cmd.Body = append([]byte{0xc0}, make([]byte, 4000)...)
-		if _, err := s.Propose(context.Background(), cmd); err != nil && !errors.Is(err, store.ErrUnavailable) {
+		if _, err := proposeAgain(t, s, cmd); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		} else if err != nil {
 			break
@@ -410,7 +410,7 @@ func TestArenaHasAnEnd(t *testing.T) {
 	}
 	sent := 0
 	for ; !s.memoryFull.Load(); sent++ {
-		if _, err := s.Propose(context.Background(), big(sent)); errors.Is(err, store.ErrUnavailable) {
+		if _, err := proposeAgain(t, s, big(sent)); errors.Is(err, store.ErrUnavailable) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
