@@ -297,9 +297,7 @@ func TestProcessKilled(t *testing.T) {
 	}
 	t.Logf("another process committed an entry %v after the kill", time.Since(killed))
 	for _, p := range []*nodeProcess{a, c} {
-		if got := p.newest("peer id-b"); got != "gone" {
-			t.Errorf("%s says that b is %s, want gone", p.name, got)
-		}
+		eventually(t, p.name+" says that b is gone", func() bool { return p.newest("peer id-b") == "gone" })
 	}
 }
 
