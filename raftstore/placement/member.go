@@ -168,6 +168,11 @@ func (g *Group) openMember(votes bool) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if c, ok := transport.(raft.WithClose); ok && err != nil {
+			err = errors.Join(err, c.Close()) // the next attempt needs another one, and a group has one at a time
+		}
+	}()
 	exists, err := raft.HasExistingState(st.log, st.stable, st.snapshots)
 	if err != nil {
 		return err

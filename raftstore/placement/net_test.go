@@ -103,10 +103,29 @@ func (e *endpoint) SetNodes(cluster string, nodes []Node) {
 func (e *endpoint) Transport(local NodeID) (raft.Transport, error) {
 	_, t := raft.NewInmemTransportWithTimeout(raft.ServerAddress(local), 500*time.Millisecond)
 	e.w.mu.Lock()
-	e.transport = t
+	open := e.transport != nil
+	if !open {
+		e.transport = t
+	}
 	e.w.mu.Unlock()
+	if open { // as a link says it
+		return nil, errors.New("there is a transport already")
+	}
 	e.w.connect()
-	return t, nil
+	return &endpointTransport{t, e}, nil
+}
+
+// An endpointTransport is the only one of its endpoint until it is closed.
+type endpointTransport struct {
+	*raft.InmemTransport
+	e *endpoint
+}
+
+func (t *endpointTransport) Close() error {
+	t.e.w.mu.Lock()
+	t.e.transport = nil
+	t.e.w.mu.Unlock()
+	return t.InmemTransport.Close()
 }
 
 // connect connects the transports of all pairs that are not cut.

@@ -43,7 +43,12 @@ func (g *Group) markVotes(stable raft.StableStore, exists, lost bool) error {
 	unmarked := mark == "" && len(has) == 0
 	switch {
 	case unmarked && !lost && (!exists || term > 0):
-		// New, or of a time before there were marks.
+		// New, or of a time before there were marks. Raft does not run yet, so this need not
+		// wait for room on the disk: whoever opens it tries again.
+		if p, ok := stable.(*patientStore); ok {
+			stable = p.StableStore
+		}
+		g.cfg.Hold()
 		has = []byte(rand.Text())
 		if err := stable.Set(markKey, has); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -82,6 +83,42 @@ func TestVotesKept(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	})
+}
+
+// TestMarkIsTriedAgain has a node become a voter while its mark cannot be stored.
+func TestMarkIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		noRoom := w.config(3, 0).Dir + ".voter.tmp"
+		if err := os.MkdirAll(noRoom, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var all []*process
+		for i := range 3 {
+			all = append(all, w.run(w.config(i, 3)))
+		}
+		w.sameCluster(all)
+		cfg := w.config(3, 0)
+		cfg.Join = []string{addr(0), addr(1)}
+		d := w.run(cfg)
+		w.eventually("it has joined", func() bool { return all[0].Map().Node(cfg.Node.ID) != nil })
+		if err := all[1].propose(&ReplaceNode{Old: "uuid-c", New: cfg.Node.ID}); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("its Raft is to be opened", func() bool {
+			m := w.disks[cfg.Dir]
+			has, err := m.store.Get(markKey)
+			return err == nil && len(has) > 0
+		})
+		time.Sleep(10 * time.Second)
+		if d.running() != nil || d.Err() != nil {
+			t.Fatalf("without a mark Raft runs: %v, or the node has ended: %v", d.running() != nil, d.Err())
+		}
+		if err := os.Remove(noRoom); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("it votes", func() bool { return d.running() != nil })
 	})
 }
 
