@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bytes"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -24,8 +23,8 @@ type recent struct {
 	bytes   int                     // of their data
 }
 
-// add keeps entries that were stored. It copies their data: that of a leader's entries
-// is a buffer that is used again.
+// add keeps entries that were stored. It copies their bytes: those of a leader's entries
+// are in a buffer that is used again, those of a follower's in that of a whole request.
 func (r *recent) add(entries []*raft.Log) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -35,7 +34,9 @@ func (r *recent) add(entries []*raft.Log) {
 			r.oldest, r.next = e.Index, e.Index
 		}
 		kept := *e
-		kept.Data = bytes.Clone(e.Data)
+		n := len(e.Data)
+		both := append(append(make([]byte, 0, n+len(e.Extensions)), e.Data...), e.Extensions...)
+		kept.Data, kept.Extensions = both[:n:n], both[n:]
 		r.next++
 		r.bytes += len(kept.Data)
 		for r.next-r.oldest > recentEntries {

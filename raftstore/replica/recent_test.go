@@ -33,12 +33,13 @@ func TestRecent(t *testing.T) {
 					if rng.IntN(10) == 0 {
 						size = rng.IntN(recentBytes + 100)
 					}
-					entries = append(entries, &raft.Log{Index: last, Term: rng.Uint64(), Data: bytes.Repeat([]byte{byte(rng.Int())}, size)})
+					entries = append(entries, &raft.Log{Index: last, Term: rng.Uint64(), Data: bytes.Repeat([]byte{byte(rng.Int())}, size), Extensions: []byte(fmt.Sprint("of ", last))})
 				}
 				r.add(entries)
 				for _, e := range entries {
-					want[e.Index] = raft.Log{Index: e.Index, Term: e.Term, Data: bytes.Clone(e.Data)}
+					want[e.Index] = raft.Log{Index: e.Index, Term: e.Term, Data: bytes.Clone(e.Data), Extensions: bytes.Clone(e.Extensions)}
 					clear(e.Data)
+					clear(e.Extensions)
 				}
 				held, size := 0, 0
 				for i := last + 1; i > 0 && i+2*recentEntries > last; i-- {
@@ -48,7 +49,7 @@ func TestRecent(t *testing.T) {
 					}
 					held++
 					size += len(got.Data)
-					if w := want[i]; i > last || got.Index != i || got.Term != w.Term || !bytes.Equal(got.Data, w.Data) {
+					if w := want[i]; i > last || got.Index != i || got.Term != w.Term || !bytes.Equal(got.Data, w.Data) || !bytes.Equal(got.Extensions, w.Extensions) {
 						t.Fatalf("entry %d of %d is not the one that was added last", i, last)
 					}
 				}
