@@ -77,14 +77,16 @@ func TestStrangers(t *testing.T) {
 func TestStrangersExpire(t *testing.T) {
 	noLeak(t)
 	a, x := newTestNode(t, "a", nil), newTestNode(t, "x", func(c *Config) { c.Cluster = "" })
-	a.strangerLimits.time = time.Millisecond
+	a.strangerLimits.time = 20 * time.Millisecond
 	for _, n := range []*testNode{a, x} {
 		n.start(t)
 	}
-	c, err := x.dial(t.Context(), target{address: a.Addr().String(), kind: kindRPC})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var c *conn
+	var err error
+	eventually(t, "it connects", func() bool { // unless it is closed before it is welcome
+		c, err = x.dial(t.Context(), target{address: a.Addr().String(), kind: kindRPC})
+		return err == nil
+	})
 	defer c.Close()
 	c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 4096) // what gRPC says first
