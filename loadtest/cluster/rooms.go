@@ -60,7 +60,11 @@ func (b *bench) openRooms(ctx context.Context, prefix string, codec protocol.Cod
 		http: &http.Client{Transport: &http.Transport{}},
 	}
 	rng := rand.New(rand.NewPCG(b.Seed, uint64(len(prefix))))
-	for i := range max(roomMost, roomShare*b.Rooms) {
+	guests := 0
+	if b.Rooms > 0 {
+		guests = max(roomMost, roomShare*b.Rooms)
+	}
+	for i := range guests {
 		r.guests = append(r.guests, &guest{rooms: r, user: fmt.Sprintf("%sguest%d", prefix, i)})
 	}
 	for i := range b.Rooms {
