@@ -67,8 +67,9 @@ func checksumFields(sum *replica.Checksum, x *codec.Coder) {
 	codec.UintMax(x, &sum.Slot, command.Slots-1)
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], sum.Sum)
-	codec.Fixed(x, b[:])
-	sum.Sum = binary.LittleEndian.Uint64(b[:])
+	if codec.Fixed(x, b[:]); !x.Writing() { // others may read what is written
+		sum.Sum = binary.LittleEndian.Uint64(b[:])
+	}
 }
 
 // watchChecksums tells the other nodes of this one's checksums, and compares, until the

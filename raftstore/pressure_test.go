@@ -3,6 +3,7 @@ package raftstore
 import (
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/versions"
@@ -77,6 +78,16 @@ func sampleStatus() nodeStatus {
 		declines: true, pressure: pressure{300, 1000}, numbers: map[uint32]uint64{5: 9, 7: 1 << 40},
 		checksums: shardChecksums{5: {{Index: 300, Slot: 16383, Sum: 1 << 63}, {Index: 301}}, 6: {{Index: 7, Sum: 1}}},
 	}
+}
+
+// What is told of checksums is read by others meanwhile. The race detector watches.
+func TestStatusIsOnlyRead(*testing.T) {
+	status := sampleStatus()
+	var telling sync.WaitGroup
+	for range 2 {
+		telling.Go(func() { status.append(nil) })
+	}
+	telling.Wait()
 }
 
 // The status of the next version has more in its parts, and more parts. One with a part
