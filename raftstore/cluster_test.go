@@ -211,6 +211,16 @@ func (c *testCluster) leader(shard int) (node int) {
 	return node
 }
 
+// move hands a shard over to a node, and returns once all know of that.
+func (c *testCluster) move(shard, to int) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("node %d leads shard %d", to, shard), func() bool {
+		at := c.leader(shard)
+		return at == to || c.store(at).Transfer(c.t.Context(), uint32(shard), c.nodes[to].id) == nil
+	})
+	c.ready()
+}
+
 // others returns the running nodes that do not lead a shard.
 func (c *testCluster) others(shard int) (nodes []int) {
 	leader := c.leader(shard)

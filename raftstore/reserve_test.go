@@ -1,8 +1,8 @@
 package raftstore
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -11,23 +11,61 @@ import (
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
+	dto "github.com/prometheus/client_model/go"
 )
 
-// What is counted in a leader's memory is forgotten with it: these tests need one leader.
-func (c *testCluster) oneLeader() {
+// inOneLeadership has try look at what leaders count in memory. A change of leader forgets
+// that: then try, which returns what is wrong, is called anew.
+func (c *testCluster) inOneLeadership(try func(attempt int) error) {
+	c.t.Helper()
 	for _, n := range c.nodes {
 		n.settle()
 	}
 	c.ready()
+	for attempt := range 20 {
+		before := c.leaderships()
+		err := try(attempt)
+		if slices.Equal(c.leaderships(), before) {
+			if err != nil {
+				c.t.Error(err)
+			}
+			return
+		}
+	}
+	c.t.Error("the leaders change all the time")
+}
+
+// leaderships returns the newest leadership of each shard that some node knows of, and how
+// often something was sent to leaders again.
+func (c *testCluster) leaderships() (numbers []uint64) {
+	for shard := range c.m.Shards {
+		newest, resent := uint64(0), 0.0
+		for i := range c.nodes {
+			sh := c.store(i).shards()[shard]
+			newest = max(newest, sh.leads.highest.Load())
+			var m dto.Metric
+			if err := sh.metrics.resent.Write(&m); err != nil {
+				c.t.Fatal(err)
+			}
+			resent += m.GetCounter().GetValue()
+		}
+		numbers = append(numbers, newest, uint64(resent))
+	}
+	return numbers
 }
 
 // Whoever joins groups through several nodes at once is counted by all of them.
 func TestReservationsAreSharedByNodes(t *testing.T) {
 	c := newTestCluster(t, 3, 2, nil)
-	c.oneLeader()
-	users := []command.UserID{userIn(c.store(0), 0, 0), userIn(c.store(0), 1, 0)}
+	c.inOneLeadership(c.reserveAtAll)
+}
+
+// reserveAtAll makes reservations for two users at all nodes at once, and ends them.
+func (c *testCluster) reserveAtAll(attempt int) error {
+	users := []command.UserID{userIn(c.store(0), 0, attempt), userIn(c.store(0), 1, attempt)}
 	const each = 5
 	var mu sync.Mutex
+	var failed error
 	joined := make(map[command.UserID][]int)
 	made := make(map[*Store][]store.Reservation)
 	var running sync.WaitGroup
@@ -39,15 +77,12 @@ func TestReservationsAreSharedByNodes(t *testing.T) {
 				for u, user := range users {
 					list = append(list, store.Reservation{ID: uint64(100*u + 10*i + k + 1), User: user, Joins: true})
 				}
-				for u, r := range s.Reserve(list) {
-					if r.Err != nil {
-						t.Errorf("a reservation at node %d: %v", i, r.Err)
-					}
-					mu.Lock()
-					joined[users[u]] = append(joined[users[u]], r.Joined)
-					mu.Unlock()
-				}
+				results := s.Reserve(list)
 				mu.Lock()
+				for u, r := range results {
+					failed = errors.Join(failed, r.Err)
+					joined[users[u]] = append(joined[users[u]], r.Joined)
+				}
 				made[s] = append(made[s], list...)
 				mu.Unlock()
 			}
@@ -57,23 +92,26 @@ func TestReservationsAreSharedByNodes(t *testing.T) {
 	for _, user := range users {
 		slices.Sort(joined[user])
 		for i, n := range joined[user] {
-			if n != i {
-				t.Fatalf("reservations for %s had %v others, want each number once", user, joined[user])
+			if n != i && failed == nil {
+				failed = fmt.Errorf("reservations for %s had %v others, want each number once", user, joined[user])
 			}
 		}
 	}
-
 	for s, list := range made {
 		s.Unreserve(list)
 	}
+	if failed != nil {
+		return failed
+	}
 	for i := range c.nodes {
 		asked := store.Reservation{ID: uint64(1000 + i), User: users[i%2], Joins: true}
-		eventually(t, "all reservations have ended", func() bool {
+		eventually(c.t, "all reservations have ended", func() bool {
 			others := c.store(i).Reserve([]store.Reservation{asked})[0]
 			c.store(i).Unreserve([]store.Reservation{asked})
 			return others == store.Reserved{}
 		})
 	}
+	return nil
 }
 
 // Logins of a user at all nodes together are limited; those of sessions that nodes bring
@@ -81,35 +119,40 @@ func TestReservationsAreSharedByNodes(t *testing.T) {
 func TestLoginRateIsSharedByNodes(t *testing.T) {
 	const burst = 12
 	c := newTestCluster(t, 3, 1, func(_ int, cfg *Config) { cfg.LoginRate, cfg.LoginBurst = 1, burst })
-	c.oneLeader()
-	user := userIn(c.store(0), 0, 0)
+	c.inOneLeadership(func(attempt int) error { return c.logInAtAll(userIn(c.store(0), 0, attempt), burst) })
+}
+
+// logInAtAll logs a user in at one node after the other, until they are refused at a rate
+// of one a second.
+func (c *testCluster) logInAtAll(user command.UserID, burst int) error {
 	start := time.Now()
 	var session command.SessionID
 	n := 0
 	for ; ; n++ {
-		sync, err := c.store(n%3).Login(t.Context(), &command.Login{User: user, Device: "phone"}, query.RecentsOff, &ear{})
+		sync, err := c.store(n%3).Login(c.t.Context(), &command.Login{User: user, Device: "phone"}, query.RecentsOff, &ear{})
 		if refused, ok := errors.AsType[*command.RefusedError](err); ok && refused.Code == command.CodeRateLimited {
 			if refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000 {
-				t.Errorf("to be tried again after %d ms, want up to a second", refused.RetryAfterMS)
+				return fmt.Errorf("to be tried again after %d ms, want up to a second", refused.RetryAfterMS)
 			}
 			break
 		}
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		session = sync.Session
 		if most := burst + int(time.Since(start).Seconds()) + 1; n >= most {
-			t.Fatalf("%d logins, want %d at most", n+1, most)
+			return fmt.Errorf("%d logins, want %d at most", n+1, most)
 		}
 	}
 	if n < burst {
-		t.Errorf("%d logins, want %d at least", n, burst)
+		return fmt.Errorf("%d logins, want %d at least", n, burst)
 	}
 	for i := range 3 {
-		sync, err := c.store(i).Login(context.Background(), &command.Login{User: user, Device: "phone", Instead: session}, query.RecentsOff, &ear{})
+		sync, err := c.store(i).Login(c.t.Context(), &command.Login{User: user, Device: "phone", Instead: session}, query.RecentsOff, &ear{})
 		if err != nil {
-			t.Fatalf("a session that comes back: %v", err)
+			return fmt.Errorf("a session that comes back: %w", err)
 		}
 		session = sync.Session
 	}
+	return nil
 }

@@ -259,15 +259,10 @@ func TestClusterForgetsWatchesOfEarlierLeaderships(t *testing.T) {
 	if err != nil || len(infos) != 1 {
 		t.Fatal(infos, err)
 	}
-	if err := here.Transfer(t.Context(), 0, c.nodes[next].id); err != nil {
-		t.Fatal(err)
-	}
-	c.ready()
+	c.move(0, next)
 	// What hosting.Watch leaves behind if it ends after leader.Close.
 	here.hub.set(alice, listener{session: infos[0].Number, watcher: nobody{}})
-	if err := c.store(next).Transfer(t.Context(), 0, c.nodes[old].id); err != nil {
-		t.Fatal(err)
-	}
+	c.move(0, old)
 	eventually(t, "the session waits to be claimed at the node that leads again", func() bool {
 		orphans := &here.shardOf(alice).here().orphans
 		orphans.mu.Lock()
