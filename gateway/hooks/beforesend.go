@@ -28,6 +28,8 @@ type Question struct {
 	Due  time.Time // by when the receiver has to be asked
 	// Stored looks whether the store has the message, which needs no decision then: it
 	// returns an Answer that is Stored or Conflicting, or a zero one. nil: it cannot have it.
+	// It may take longer than the receiver while there is no leader, and is not called
+	// past Due.
 	Stored func() Answer
 }
 
@@ -91,7 +93,7 @@ func (h *Hooks) decide(q *Question) *Decision {
 
 // stored returns the answer to a repeat of what is stored, a zero one for anything else.
 func (h *Hooks) stored(q *Question) (answer Answer, outcome string) {
-	if q.Stored != nil {
+	if q.Stored != nil && time.Now().Before(q.Due) {
 		answer = q.Stored()
 	}
 	if answer.Kind == Conflicting {

@@ -144,3 +144,18 @@ func TestDecisionOfWhatIsStoredOnce(t *testing.T) {
 		t.Error("the decision of what is stored is forgotten after a send that failed")
 	}
 }
+
+// The store is not asked past the time by which the receiver has to be.
+func TestStoreIsAskedInTime(t *testing.T) {
+	h := newHooks(t, &hookstest.Receiver{Timeout: time.Minute}, false)
+	for due, want := range map[time.Duration]Kind{time.Minute: Stored, -time.Minute: Undecided} {
+		asked := false
+		d := h.Decide(&Question{
+			User: "alice", Args: &protocol.SendArgs{Conv: protocol.Conv{ID: "bob"}, CID: due.String(), Body: []byte{0xc0}}, Due: time.Now().Add(due),
+			Stored: func() Answer { asked = true; return Answer{Kind: Stored} },
+		})
+		if d.Kind != want || asked != (want == Stored) {
+			t.Errorf("with %v left: decision %d, want %d; the store was asked: %t", due, d.Kind, want, asked)
+		}
+	}
+}
