@@ -83,6 +83,7 @@ func (s *session) comeBack() {
 	cmd := &command.Login{
 		User: s.user, Device: s.device, Platform: s.platform, Policy: s.gateway.config.Policy, Instead: old,
 		HasCursor: true, Cursor: s.gateway.backend.Cursor(s.user, s.UpTo()), IssuedAt: s.issuedAt,
+		Begun: s.loginTime, // a login of the same device since then is the later one
 	}
 	s.mu.Unlock()
 	defer s.submits.Done()

@@ -84,6 +84,36 @@ func TestLostSessionComesBack(t *testing.T) {
 	})
 }
 
+// A session that comes back is as old as it was: a login that its device began meanwhile,
+// and that is executed only now, is the later one.
+func TestLostSessionKeepsItsTime(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		first, _ := e.login("alice", "phone", nil)
+		since := func() int64 {
+			e.store.mu.Lock()
+			defer e.store.mu.Unlock()
+			infos := e.store.state.Sessions("alice")
+			if len(infos) != 1 {
+				t.Fatalf("sessions %v, want one", infos)
+			}
+			return infos[0].LoginMS
+		}
+		began := since()
+		time.Sleep(10 * time.Second)
+		e.lose("alice")
+		synctest.Wait()
+		if now := since(); now != began {
+			t.Errorf("the session is from %d, want %d", now, began)
+		}
+		e.store.mu.Lock()
+		e.store.begun = began + 5000
+		e.store.mu.Unlock()
+		e.dial(codec).call("login", obj{"token": testToken("alice"), "device": "phone"})
+		first.push("onKicked")
+	})
+}
+
 // While the store is not available the session waits; if its client leaves meanwhile,
 // nothing of it stays.
 func TestLostSessionWaitsForTheStore(t *testing.T) {
