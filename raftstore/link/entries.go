@@ -112,11 +112,15 @@ func (c *entriesConn) ask(args *raft.AppendEntriesRequest, timeout time.Duration
 }
 
 // serveEntries hands the requests of a connection to the replica, one after the other,
-// until the connection or the transport ends.
+// until the connection or the transport ends. A request that the replica does not take is
+// dropped when its leader has given up, who sends it anew: while a disk hangs, each of them
+// would wait here with all of its entries.
 func (t *Transport) serveEntries(s *stream, from string) {
 	defer s.Close()
 	in := bufio.NewReaderSize(s, 16<<10)
 	answers := make(chan raft.RPCResponse, 1)
+	late := time.NewTimer(t.link.config.RPC)
+	defer late.Stop()
 	var out []byte
 	for {
 		body, err := readBody(in, maxAppend)
@@ -128,8 +132,12 @@ func (t *Transport) serveEntries(s *stream, from string) {
 			t.log.Error("entries of another node cannot be read", "node", from, "err", err)
 			return
 		}
+		late.Reset(t.link.config.RPC)
 		select {
 		case t.rpcs <- raft.RPC{Command: args, RespChan: answers}:
+			late.Stop()
+		case <-late.C:
+			return
 		case <-t.ctx.Done():
 			return
 		}

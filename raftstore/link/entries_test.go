@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net"
 	"reflect"
 	"testing"
 	"time"
@@ -96,4 +97,34 @@ func FuzzEntries(f *testing.F) {
 			t.Errorf("%+v comes back as %+v, %v", a, back, err)
 		}
 	})
+}
+
+// A replica that takes nothing, as while its disk hangs, is not waited for longer than its
+// leader waits: else each attempt would keep its entries in memory.
+func TestEntriesThatAreNotTaken(t *testing.T) {
+	noLeak(t)
+	n := newTestNode(t, "a", func(c *Config) { c.RPC = 20 * time.Millisecond })
+	tr, err := n.Transport("g", "r", locateAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	leader, far := net.Pipe()
+	defer leader.Close()
+	s, ok := tr.track(far)
+	if !ok || !n.spawn(func() { tr.serveEntries(s, "b") }) {
+		t.Fatal("the transport has ended")
+	}
+	b, err := appendEntries(make([]byte, 4), someEntries())
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	leader.SetDeadline(time.Now().Add(patience))
+	if _, err := leader.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leader.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("Read = %v, want that the connection has ended", err)
+	}
 }
