@@ -38,6 +38,8 @@ type MemberReport struct {
 	Voter bool   `json:"voter"`
 	Up    bool   `json:"up"`  // it answered of late
 	Lag   uint64 `json:"lag"` // entries that it lacks
+	// Behind is for how long it has lacked what the leader had half a second before, ms.
+	Behind int64 `json:"behind"`
 }
 
 // upWithin is how long ago a replica must have answered its leader to count as up.
@@ -139,7 +141,7 @@ func (sh *localShard) report(rr *ReplicaReport) {
 	}
 	for _, m := range members {
 		rr.Members = append(rr.Members, MemberReport{
-			ID: m.ID, Voter: m.Voter, Up: m.Contact >= 0 && m.Contact <= upWithin, Lag: last - m.Matched,
+			ID: m.ID, Voter: m.Voter, Up: m.Contact >= 0 && m.Contact <= upWithin, Lag: last - m.Matched, Behind: m.Behind.Milliseconds(),
 		})
 	}
 }

@@ -138,6 +138,7 @@ func (t *Transport) persist(id raft.ServerID, term uint64, call func(*session, <
 	f := t.follower(id)
 	f.ask(term)
 	pause := retryMin
+	var failing time.Time // since when calls fail although the node is connected
 	for try := 1; ; try++ {
 		s, stop, err := t.await(id, f, term)
 		if err != nil {
@@ -147,9 +148,16 @@ func (t *Transport) persist(id raft.ServerID, term uint64, call func(*session, <
 			return nil
 		}
 		if errors.Is(err, errStopped) || errors.Is(err, errLost) {
+			failing = time.Time{}
 			continue // await says what now
 		}
 		f.note(t, id, err)
+		if failing.IsZero() {
+			failing = time.Now()
+		} else if time.Since(failing) >= warnAfter {
+			failing = time.Now()
+			t.log.Warn("a replica gets nothing although its node is connected", "replica", string(id), "address", s.peer.target(kindRaft).address, "err", err)
+		}
 		if current, running := t.term(); !running {
 			return errShutDown
 		} else if current > term {

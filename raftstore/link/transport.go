@@ -20,6 +20,8 @@ const (
 	// Between tries to reach a follower that is connected but fails.
 	retryMin = 10 * time.Millisecond
 	retryMax = 500 * time.Millisecond
+	// warnAfter is for how long it fails before the log tells, and then how often.
+	warnAfter = 10 * time.Second
 	// lookEvery is how often a call that waits asks whether it is still wanted.
 	lookEvery = 100 * time.Millisecond
 	// maxHeardBeats bounds the heartbeats that wait for a group's handler, maxBallots the

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/store"
@@ -14,8 +15,10 @@ const (
 	// reportTimeout bounds how long a status waits for what another node says.
 	reportTimeout = time.Second
 	// caughtUp is how many entries a replica may lack to count for a quorum: while there
-	// is load it always lacks some.
-	caughtUp = 1000
+	// is load it always lacks some. caughtUpWithin is for how long it may lack any that
+	// are not new.
+	caughtUp       = 1000
+	caughtUpWithin = 5 * time.Second
 )
 
 // Status tells how the cluster does, as this node sees it: it asks all that are
@@ -116,6 +119,10 @@ func (n *Node) nodeStatus(of *placement.Node, r *report) store.NodeStatus {
 	return s
 }
 
+func hasCaughtUp(m *raftstore.MemberReport) bool {
+	return m.Lag <= caughtUp && m.Behind <= caughtUpWithin.Milliseconds()
+}
+
 func (n *Node) shardStatus(m *placement.Map, of *placement.Shard, reports map[placement.NodeID]*report) store.ShardStatus {
 	sh := store.ShardStatus{ID: of.ID}
 	for _, r := range m.Slots {
@@ -140,7 +147,7 @@ func (n *Node) shardStatus(m *placement.Map, of *placement.Shard, reports map[pl
 		}
 		switch member := memberOf(led, r.ID); {
 		case member != nil:
-			s.Up, s.Lag, s.CaughtUp = member.Up, member.Lag, member.Lag <= caughtUp
+			s.Up, s.Lag, s.CaughtUp = member.Up, member.Lag, hasCaughtUp(member)
 			s.State = store.ReplicaLearner
 			if member.Voter {
 				s.State = store.ReplicaFollower

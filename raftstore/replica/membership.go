@@ -27,6 +27,7 @@ type MemberState struct {
 	// The rest is known to the leader alone. Of itself it gives its last index.
 	Matched uint64        // index up to which the member has the log
 	Contact time.Duration // since it has answered; -1: it never did
+	Behind  time.Duration // for how long it has lacked what the leader had half a second before
 }
 
 // Members lists the members of the shard as far as this replica knows, nil while it
@@ -47,6 +48,9 @@ func (r *Replica) Members() []MemberState {
 		case leads:
 			f := in.peers.follower(term, s.ID)
 			m.Matched = f.matched
+			if !f.current.IsZero() {
+				m.Behind = max(0, time.Since(f.current)-watchEvery)
+			}
 			if !f.contact.IsZero() {
 				m.Contact = time.Since(f.contact)
 			}

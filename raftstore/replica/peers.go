@@ -58,6 +58,7 @@ type peers struct {
 type follower struct {
 	matched    uint64    // index up to which it has the leader's log
 	contact    time.Time // when it answered last; zero: never
+	current    time.Time // when it last had what the leader had watchEvery before; set by the watchdog
 	refused    int       // times it has refused entries, since it last took some
 	installing int       // calls on their way that send a snapshot
 }

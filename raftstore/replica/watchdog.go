@@ -26,6 +26,7 @@ var errFollowerStuck = errors.New("raftstore: no follower gets on, though they a
 type watchdog struct {
 	leadership *leadership
 	behind     map[raft.ServerID]standstill
+	last       uint64 // index of the leader's log at the check before
 }
 
 // A standstill is how long a follower that lacks something has had just this much.
@@ -56,11 +57,15 @@ func (w *watchdog) check(ctx context.Context) {
 	l := w.leadership
 	in, r := l.instance, l.replica
 	committed, last, now := in.raft.CommitIndex(), in.raft.LastIndex(), time.Now()
+	defer func() { w.last = last }()
 	for _, s := range in.servers() {
 		if s.ID == raft.ServerID(r.cfg.ID) {
 			continue
 		}
 		f := in.peers.follower(l.term, s.ID)
+		if f.current.IsZero() || f.matched >= w.last {
+			in.peers.change(l.term, s.ID, func(f *follower) { f.current = now })
+		}
 		was, known := w.behind[s.ID]
 		switch {
 		case f.matched >= last || f.refused > 0 || f.installing > 0 || in.peers.gated.Load() || !l.inContact(string(s.ID)):

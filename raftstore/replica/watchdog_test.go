@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -120,6 +121,41 @@ func TestFollowerFullAgainAndAgain(t *testing.T) {
 			time.Sleep(steadyAfter)
 		}
 		c.hasStayed(stop(), lead, term)
+	})
+}
+
+// A leader knows for how long a follower has lacked something, be it a single entry.
+func TestFollowerBehind(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		c := newTestCluster(t, 1, nil, "a", "b", "c")
+		lead := c.leader()
+		c.converged()
+		time.Sleep(time.Minute)
+		cut := c.others(lead)[0]
+		behind := func(want func(id string, d time.Duration) bool) bool {
+			return !slices.ContainsFunc(c.replica(lead).Members(), func(m MemberState) bool { return !want(m.ID, m.Behind) })
+		}
+		current := func(_ string, d time.Duration) bool { return d <= watchEvery }
+		if !behind(current) {
+			t.Errorf("members of an idle shard: %+v", c.replica(lead).Members())
+		}
+		c.net.set(func(n *testNet) {
+			n.appendFault = func(_, to string, _ *raft.AppendEntriesResponse) (bool, error) {
+				return to == cut, errors.New("test: broken")
+			}
+		})
+		send(t, c.replica(lead), 0)
+		time.Sleep(stuckAfter - time.Second)
+		if !behind(func(id string, d time.Duration) bool {
+			return current(id, d) != (id == cut) && d < stuckAfter
+		}) {
+			t.Errorf("members while %s gets nothing: %+v", cut, c.replica(lead).Members())
+		}
+		c.net.set(func(n *testNet) { n.appendFault = nil })
+		eventually(t, "it has all again", func() bool { return behind(current) })
+		if c.leader() != lead {
+			t.Errorf("%s leads, want %s", c.leader(), lead)
+		}
 	})
 }
 
