@@ -32,7 +32,7 @@ func TestOvertakenLogin(t *testing.T) {
 			defer e.store.mu.Unlock()
 			e.store.begun = ms
 		}
-		begun(e.store.Now() - 1000)
+		begun(e.store.Now() - 5000)
 		late := e.dial(codec)
 		args := obj{"token": testToken("alice"), "device": "phone"}
 		late.refused("login", args, "unavailable")

@@ -131,6 +131,11 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	}
 }
 
+// overtakenBy is by how much a session must have been begun after a login that comes
+// later, ms, to have been the client's later choice. Logins that are made at the same time
+// may come in either order, and the last to come has always ended the others.
+const overtakenBy = 1000
+
 // begun returns when a login was begun, in ms.
 func (s *State) begun(c *command.Login) int64 {
 	if c.Begun == 0 {
@@ -150,7 +155,7 @@ func (s *State) superseded(sl *slot, c *command.Login) (reason string) {
 	for i := range u.sessions {
 		ss := &u.sessions[i]
 		switch {
-		case c.Instead != 0 && ss.number <= c.Instead, c.Instead == 0 && ss.loginMS <= begun:
+		case c.Instead != 0 && ss.number <= c.Instead, c.Instead == 0 && ss.loginMS <= begun+overtakenBy:
 			continue
 		case ss.device == c.Device:
 			return "sameDevice"

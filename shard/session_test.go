@@ -95,12 +95,12 @@ func TestLoginOvertaken(t *testing.T) {
 		kicks  int
 	}{
 		"nobody else":                {},
-		"same device, later":         {before: []*command.Login{login("phone", 0, begun+1)}, want: "sameDevice"},
+		"same device, later":         {before: []*command.Login{login("phone", 0, begun+overtakenBy+1)}, want: "sameDevice"},
 		"same device, earlier":       {before: []*command.Login{login("phone", 0, begun-1)}, kicks: 1},
-		"same device, the same time": {before: []*command.Login{login("phone", 0, begun)}, kicks: 1},
+		"same device, the same time": {before: []*command.Login{login("phone", 0, begun+overtakenBy)}, kicks: 1},
 		"same device, time unknown":  {before: []*command.Login{login("phone", 0, 0)}, want: "sameDevice"},
-		"other device, later":        {before: []*command.Login{login("tablet", 0, begun+1)}},
-		"single session, later":      {policy: command.PolicySingle, before: []*command.Login{login("tablet", 0, begun+1)}, want: "policy"},
+		"other device, later":        {before: []*command.Login{login("tablet", 0, begun+overtakenBy+1)}},
+		"single session, later":      {policy: command.PolicySingle, before: []*command.Login{login("tablet", 0, begun+overtakenBy+1)}, want: "policy"},
 		"single session, earlier":    {policy: command.PolicySingle, before: []*command.Login{login("tablet", 0, begun-1)}, kicks: 1},
 		"from the future":            {before: []*command.Login{login("phone", 0, now+1000)}, want: "sameDevice"},
 	} {

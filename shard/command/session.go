@@ -18,8 +18,9 @@ type Login struct {
 	Instead SessionID
 	// Begun is when the client asked, ms of the leader's clock; 0 = when it is applied. A
 	// login may be executed after one that the client has tried later, at another node. If
-	// one that was begun later has ended its session already, or would have, it is refused
-	// like a login with Instead. In one with Instead it only tells how old the session is.
+	// one that was begun more than 1 s later has ended its session already, or would have,
+	// it is refused like a login with Instead. In one with Instead it only tells how old the
+	// session is.
 	Begun int64
 }
 
