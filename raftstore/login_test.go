@@ -92,7 +92,7 @@ func TestLoginDuringBurst(t *testing.T) {
 }
 
 // Of logins of one device at the same moment one stays: the others are kicked, or refused if
-// one that began later was faster.
+// they were overtaken by one that began much later.
 func TestLoginKicks(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice := userIn(s, 0, 0)
