@@ -26,7 +26,8 @@ func newReservation(user command.UserID, group command.GroupID, kind int) store.
 func (c *groupChange) reserve(user command.UserID, group command.GroupID, field string, kind int) error {
 	reservation := newReservation(user, group, kind)
 	reserved := c.session.gateway.backend.Reserve([]store.Reservation{reservation})[0]
-	if reserved.Err != nil {
+	if reserved.Err != nil { // it may have been made, without an answer
+		c.keepReservation(reservation, reserved.Err)
 		return reserved.Err
 	}
 	eligibility := &c.session.gateway.backend.Eligibility("", []command.UserID{user})[0]
