@@ -240,6 +240,7 @@ func (s *Store) spread(ctx context.Context) {
 			if err := s.handOver(ctx); err != nil {
 				s.cfg.Log.Info("leaderships not handed over yet", "err", err)
 			}
+			fitSince = nil // nobody has looked meanwhile
 			continue
 		}
 		m := s.clusterMap()
