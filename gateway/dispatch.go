@@ -60,12 +60,15 @@ func (s *session) decode(r request, args interface{ Decode(protocol.Raw) error }
 
 // beginRequest notes that a request is being handled; waitForCapacity ends that. used
 // reports whether a pending request has the same id. parting is the closing of a
-// session that is only finishing its pending requests, zero otherwise.
+// session that takes no new requests any more, zero otherwise.
 func (s *session) beginRequest(id uint64) (used bool, parting closing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handling = true
-	return id != 0 && s.pendingIndex(id) >= 0, s.pendingClose
+	if s.pendingClose.code != 0 && time.Now().UnixMilli() >= s.refuseFrom {
+		parting = s.pendingClose
+	}
+	return id != 0 && s.pendingIndex(id) >= 0, parting
 }
 
 // hasLoggedIn reports whether the session has logged in. It is for the read loop, which

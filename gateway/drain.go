@@ -11,9 +11,10 @@ import (
 const wholeSpread = 1000
 
 // Shutdown refuses new connections and closes all sessions with 1001, one after another.
-// A session's pending requests are answered first, and new ones refused. Shutdown waits
-// until all sessions are gone and the store has answered their logouts. If ctx ends
-// first, it closes the sockets and returns ctx's error.
+// A session's pending requests are answered first, and new ones refused if that takes
+// longer than partingPatience. Shutdown waits until all sessions are gone and the store
+// has answered their logouts. If ctx ends first, it closes the sockets and returns ctx's
+// error.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.shuttingDown = true
@@ -61,10 +62,16 @@ func (g *Gateway) closeAll(ctx context.Context, sessions []*session) {
 	}
 }
 
-// closeWhenIdle ends the session as soon as no request is pending.
+// partingPatience is for how long a session that is to be closed takes requests while
+// others are pending. A client that always has some open is seldom without one for long;
+// refused at once, it would have sends fail.
+const partingPatience = 500 * time.Millisecond
+
+// closeWhenIdle ends the session as soon as no request is pending. New ones are refused
+// from partingPatience on.
 func (s *session) closeWhenIdle(why closing) {
 	s.mu.Lock()
-	s.pendingClose = why
+	s.pendingClose, s.refuseFrom = why, time.Now().Add(partingPatience).UnixMilli()
 	s.mu.Unlock()
 	s.closeIfIdle()
 }

@@ -117,7 +117,9 @@ func TestShutdownAnswersFirst(t *testing.T) {
 		stopped := make(chan error)
 		go func() { stopped <- e.gateway.Shutdown(context.Background()) }()
 		idle.wantClosed(1001)
-		time.Sleep(time.Second)
+		time.Sleep(partingPatience / 2)
+		meanwhile := c.request("send", obj{"conv": "u:bob", "cid": "3", "body": 1})
+		time.Sleep(partingPatience)
 		late := c.request("send", obj{"conv": "u:bob", "cid": "2", "body": 1})
 		if err, _ := c.reply(late)["err"].(obj); err["code"] != "unavailable" || number(t, err, "retryAfterMs") == 0 {
 			t.Errorf("a send to a server that is going away: %v, want unavailable", err)
@@ -127,6 +129,9 @@ func TestShutdownAnswersFirst(t *testing.T) {
 			t.Error("what was proposed before has no answer")
 		}
 		c.reply(read)
+		if ok, _ := c.reply(meanwhile)["ok"].(obj); ok["seq"] == nil {
+			t.Error("what came soon after is not stored")
+		}
 		if code, reason := c.goodbye(); code != 1001 || protocol.RetryAfter(reason) == 0 {
 			t.Errorf("closed with %d, %q, want 1001 and when to come back", code, reason)
 		}
@@ -134,8 +139,8 @@ func TestShutdownAnswersFirst(t *testing.T) {
 			t.Error(err)
 		}
 		var p query.Page
-		if err := e.store.History(query.HistoryQuery{User: "alice", Peer: "bob", Limit: 9, MaxBytes: 1 << 20}, &p); err != nil || p.To != 1 {
-			t.Errorf("%d messages are stored, %v, want the one that was answered", p.To, err)
+		if err := e.store.History(query.HistoryQuery{User: "alice", Peer: "bob", Limit: 9, MaxBytes: 1 << 20}, &p); err != nil || p.To != 2 {
+			t.Errorf("%d messages are stored, %v, want the two that were answered", p.To, err)
 		}
 	})
 }
