@@ -289,9 +289,23 @@ func (e *encoder) idField(name string, id ID) {
 	}
 }
 
-// groupCursors writes a map {group: cursor}, or nothing if gs is empty. A cursor
-// "" means that the group's shard does not serve.
+// groupCursors writes a map {group: cursor}, or nothing if gs is empty.
 func (e *encoder) groupCursors(name string, gs []GroupCursor) {
+	if len(gs) == 0 {
+		return
+	}
+	e.key(name)
+	m := e.beginMapOf(len(gs))
+	for _, g := range gs {
+		e.textKey(g.Group)
+		e.text(g.Cursor)
+	}
+	e.endMapOf(m)
+}
+
+// knownCursors is groupCursors without those that are "": their groups' shards do not
+// serve.
+func (e *encoder) knownCursors(name string, gs []GroupCursor) {
 	known := 0
 	for _, g := range gs {
 		if g.Cursor != "" {

@@ -106,7 +106,7 @@ func (w *NewMessageWriter) End(cursor string, groups []GroupCursor, skipped int)
 	}
 	w.e.endArray()
 	w.e.optText("cursor", cursor)
-	w.e.groupCursors("groupCursors", groups)
+	w.e.knownCursors("groupCursors", groups)
 	w.e.optInt("skipped", int64(skipped))
 	return w.e.endFrame(w.open)
 }
