@@ -24,8 +24,10 @@ func (s *session) dispatch(r request) {
 	s.identified = 0
 	op, known := ops[r.Op]
 	var err error
-	used, parting := s.beginRequest(r.ID)
+	used, parting, parted := s.beginRequest(r.ID)
 	switch {
+	case parted:
+		return // as if it had not been read: its answer might come too late to be sent
 	case parting.code != 0:
 		err = &refusal{protocol.CodeUnavailable, "op: the server is going away; repeating it is safe", parting.retryAfter}
 	case used:
@@ -60,15 +62,16 @@ func (s *session) decode(r request, args interface{ Decode(protocol.Raw) error }
 
 // beginRequest notes that a request is being handled; waitForCapacity ends that. used
 // reports whether a pending request has the same id. parting is the closing of a
-// session that takes no new requests any more, zero otherwise.
-func (s *session) beginRequest(id uint64) (used bool, parting closing) {
+// session that takes no new requests any more, zero otherwise; parted reports whether it
+// is being closed now.
+func (s *session) beginRequest(id uint64) (used bool, parting closing, parted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handling = true
 	if s.pendingClose.code != 0 && time.Now().UnixMilli() >= s.refuseFrom {
 		parting = s.pendingClose
 	}
-	return id != 0 && s.pendingIndex(id) >= 0, parting
+	return id != 0 && s.pendingIndex(id) >= 0, parting, s.parted
 }
 
 // hasLoggedIn reports whether the session has logged in. It is for the read loop, which

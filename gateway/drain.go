@@ -80,8 +80,10 @@ func (s *session) closeWhenIdle(why closing) {
 func (s *session) closeIfIdle() {
 	s.mu.Lock()
 	why, busy := s.pendingClose, s.handling || len(s.pending) > 0
+	parted := why.code != 0 && !busy
+	s.parted = s.parted || parted
 	s.mu.Unlock()
-	if why.code != 0 && !busy {
+	if parted {
 		s.end(why)
 	}
 }

@@ -91,6 +91,7 @@ type session struct {
 	handling        bool    // the read loop handles a frame
 	pendingClose    closing // the closing once no request is pending; zero if none was asked for
 	refuseFrom      int64   // Unix ms, when pendingClose is set: new requests are refused from then on
+	parted          bool    // pendingClose is about to end the session: nothing is taken any more
 	window          window
 	signals         []store.Signal
 	syncSize        int64         // about how many bytes of memory the rest of the login's sync takes
