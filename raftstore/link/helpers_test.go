@@ -305,6 +305,7 @@ type testProxy struct {
 	mu     sync.Mutex
 	open   *sync.Cond
 	frozen bool
+	closed bool
 	conns  []net.Conn
 }
 
@@ -329,6 +330,10 @@ func newTestProxy(t testing.TB, target string) *testProxy {
 				continue
 			}
 			p.mu.Lock()
+			if p.closed { // nobody would close these
+				in.Close()
+				out.Close()
+			}
 			p.conns = append(p.conns, in, out)
 			p.mu.Unlock()
 			work.Go(func() { p.forward(in, out) })
@@ -339,6 +344,7 @@ func newTestProxy(t testing.TB, target string) *testProxy {
 		ln.Close()
 		p.freeze(false)
 		p.mu.Lock()
+		p.closed = true
 		for _, c := range p.conns {
 			c.Close()
 		}
