@@ -123,7 +123,7 @@ func (ln *line) answerLater(op *operation, a answer) {
 // one was sent without knowing of that. The caller holds mu.
 func (ln *line) overtakes(op *operation) bool {
 	at, is := ln.gaveUp[op.key]
-	return is && time.Since(at) < afterGiveUp
+	return is && !op.letter && time.Since(at) < afterGiveUp
 }
 
 // A reply is an answer that is due once the line is unlocked.
@@ -323,7 +323,8 @@ func (ln *line) tick() {
 
 // expire removes what has waited for too long for a leader, and all that waits behind it
 // for the same key: a client that is at another node by now has seen no answer, sends all
-// of it again there, and must not be overtaken by the rest of it from here. While a
+// of it again there, and must not be overtaken by the rest of it from here. Letters have
+// numbers, and are about another user than the one who sends. While a
 // leadership of this node gives back what it had, nothing is removed: more of the same key
 // may be to come. The caller holds mu.
 func (ln *line) expire(now time.Time) (due []reply) {
@@ -333,10 +334,11 @@ func (ln *line) expire(now time.Time) (due []reply) {
 	}
 	for _, op := range ln.waiting[ln.sent:] {
 		_, behind := ln.gaveUp[op.key]
+		behind = behind && !op.letter
 		if op.over || !behind && (op.giveUp.IsZero() || now.Before(op.giveUp)) {
 			continue
 		}
-		if op.key != "" { // reads have none
+		if op.key != "" && !op.letter { // reads have no key
 			if ln.gaveUp == nil {
 				ln.gaveUp = make(map[command.UserID]time.Time)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -305,7 +306,8 @@ func TestLineGivesUpInOrder(t *testing.T) {
 		var mu sync.Mutex
 		failed := make(map[string]bool)
 		add := func(key command.UserID, cid string) {
-			s.line.add(&operation{key: key, encoded: []byte(cid), done: func(a answer) {
+			letter := strings.HasPrefix(cid, "letter")
+			s.line.add(&operation{key: key, encoded: []byte(cid), letter: letter, done: func(a answer) {
 				mu.Lock()
 				defer mu.Unlock()
 				failed[cid] = a.err != nil
@@ -313,12 +315,14 @@ func TestLineGivesUpInOrder(t *testing.T) {
 		}
 		add("ann", "ann 1")
 		add("", "read 1")
+		add("ben", "letter 1")
 		time.Sleep(leaderPatience - time.Second)
 		add("ben", "ben 1")
 		add("ann", "ann 2")
 		add("", "read 2")
 		time.Sleep(time.Second + lineMost)
 		add("ann", "ann 3")
+		add("ann", "letter 2")
 		add("", "read 3")
 		s.elect()
 		add("ann", "ann 4")
@@ -332,13 +336,13 @@ func TestLineGivesUpInOrder(t *testing.T) {
 		defer mu.Unlock()
 		for cid, want := range map[string]bool{
 			"ann 1": true, "ann 2": true, "ann 3": true, "ann 4": true, "ann 5": false, "ben 1": false,
-			"read 1": true, "read 2": false, "read 3": false,
+			"read 1": true, "read 2": false, "read 3": false, "letter 1": true, "letter 2": false,
 		} {
 			if failed[cid] != want {
 				t.Errorf("%s failed: %v, want %v", cid, failed[cid], want)
 			}
 		}
-		if want := []string{"ben 1", "read 2", "read 3", "ann 5"}; !slices.Equal(s.log, want) {
+		if want := []string{"ben 1", "read 2", "letter 2", "read 3", "ann 5"}; !slices.Equal(s.log, want) {
 			t.Errorf("%v was committed, want %v", s.log, want)
 		}
 	})
