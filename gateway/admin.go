@@ -10,8 +10,8 @@ import (
 )
 
 // AdminHandler serves the operations listener: /healthz and /readyz to anyone,
-// /safe-to-stop to callers on this machine, /metrics and /debug/pprof/ to administrators, and what Config.Administration
-// serves.
+// /safe-to-stop to callers on this machine, /metrics and /debug/pprof/ to administrators,
+// and what Config.Administration serves.
 func (g *Gateway) AdminHandler() http.Handler {
 	operations := http.NewServeMux()
 	operations.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))

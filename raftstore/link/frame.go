@@ -190,16 +190,8 @@ func (f *fields) more() bool { return f.err == nil && len(f.b) > 0 }
 
 // next returns the fields of the next item.
 func (f *fields) next() fields {
-	n := f.number()
-	if f.err == nil && n > uint64(len(f.b)) {
-		f.fail()
-	}
-	if f.err != nil {
-		return fields{err: f.err}
-	}
-	item := fields{b: f.b[:n]}
-	f.b = f.b[n:]
-	return item
+	b := f.part()
+	return fields{b: b, err: f.err}
 }
 
 func (f *fields) number() uint64 {

@@ -14,6 +14,15 @@ import (
 	"time"
 )
 
+// founded returns three processes that have founded a cluster.
+func (w *world) founded() (all []*process) {
+	for i := range 3 {
+		all = append(all, w.run(w.config(i, 3)))
+	}
+	w.sameCluster(all)
+	return all
+}
+
 // sameCluster fails unless all processes are in one cluster, with the same founders and configuration.
 func (w *world) sameCluster(all []*process) {
 	w.t.Helper()
@@ -266,11 +275,7 @@ func TestAutoAdmit(t *testing.T) {
 func TestLostFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
+		all := w.founded()
 		w.eventually("made", func() bool { makeAll(all[0]); return len(Plan(all[0].Map(), NewUUID)) == 0 })
 		all[2].stop()
 		cfg := w.config(2, 3)
@@ -325,11 +330,7 @@ func removeLeaving(p *process) {
 func TestCopiedFolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
+		all := w.founded()
 		cfg := w.config(1, 3)
 		copied := cfg.Dir + "-copy"
 		if err := os.CopyFS(copied, os.DirFS(cfg.Dir)); err != nil {
@@ -357,11 +358,7 @@ func TestCopiedFolder(t *testing.T) {
 func TestWithoutQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
+		all := w.founded()
 		all[0].stop()
 		all[1].stop()
 		all[2].stop()

@@ -14,11 +14,7 @@ import (
 func TestOutsiders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
+		all := w.founded()
 		w.eventually("placement has a leader", func() bool { leader, _ := all[0].Leader(); return leader != "" })
 		cfg := w.config(3, 0)
 		cfg.Join = []string{addr(0)}

@@ -94,11 +94,7 @@ func TestMarkIsTriedAgain(t *testing.T) {
 		if err := os.MkdirAll(noRoom, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		var all []*process
-		for i := range 3 {
-			all = append(all, w.run(w.config(i, 3)))
-		}
-		w.sameCluster(all)
+		all := w.founded()
 		cfg := w.config(3, 0)
 		cfg.Join = []string{addr(0), addr(1)}
 		d := w.run(cfg)
@@ -126,11 +122,7 @@ func TestMarkIsTriedAgain(t *testing.T) {
 // last is a voter that has founded nothing.
 func (w *world) threeAndOne() []*process {
 	w.t.Helper()
-	var all []*process
-	for i := range 3 {
-		all = append(all, w.run(w.config(i, 3)))
-	}
-	w.sameCluster(all)
+	all := w.founded()
 	w.eventually("made", func() bool { makeAll(all[0]); return len(Plan(all[0].Map(), NewUUID)) == 0 })
 	cfg := w.config(3, 0)
 	cfg.Join = []string{addr(0), addr(1)}
