@@ -16,15 +16,14 @@ const takeOverStep = 100 * time.Millisecond
 // new connections are there, and begin again with more of them.
 
 // heartbeat sends one. It is gathered with those of other groups.
-func (t *Transport) heartbeat(s *session, stop <-chan struct{}, id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	r, err := s.ask(t.question(askBeat, id, args.RPCHeader, args.Term), t.link.config.RPC, stop)
+func (t *Transport) heartbeat(s *session, id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	r, err := s.ask(t.question(askBeat, id, args.RPCHeader, args.Term), t.link.config.RPC, t.ctx.Done())
 	if err != nil {
 		return err
 	}
 	*resp = raft.AppendEntriesResponse{
 		RPCHeader: r.header(), Term: r.term, LastLog: r.lastLog, Success: r.yes, NoRetryBackoff: r.noWait,
 	}
-	t.follower(id).heard(args.Term, 0)
 	return nil
 }
 

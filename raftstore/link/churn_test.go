@@ -75,7 +75,7 @@ func TestChurn(t *testing.T) {
 			for range 60 {
 				i, j := r.IntN(len(nodes)), r.IntN(len(nodes))
 				n := nodes[i]
-				switch r.IntN(5) {
+				switch r.IntN(4) {
 				case 0:
 					k := kinds[r.IntN(len(kinds))]
 					n.closeConns(func(c *conn) bool { return c.kind == k })
@@ -90,10 +90,6 @@ func TestChurn(t *testing.T) {
 				case 3:
 					trs[i].Close()
 					open(i)
-				case 4:
-					trs[i].Gate(true)
-					time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
-					trs[i].Gate(false)
 				}
 			}
 			close(stop)

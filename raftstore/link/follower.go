@@ -10,33 +10,9 @@ import (
 
 // A follower is what a leader's calls have learnt of another replica.
 type follower struct {
-	mu       sync.Mutex
-	progress Progress
-	asked    uint64 // newest term in which something was sent to it
-	answered bool
-	failed   string // last error that was logged
-}
-
-// A Progress is what a follower is known to have.
-type Progress struct {
-	Term    uint64    // of the leader that it was learnt as
-	Matched uint64    // last index that it has, as of its last answer to AppendEntries or InstallSnapshot
-	Moved   time.Time // when Matched last changed
-	Heard   time.Time // when it last answered anything
-}
-
-// Progress returns what a follower is known to have, and reports false if it has not
-// answered yet.
-func (t *Transport) Progress(id raft.ServerID) (Progress, bool) {
-	t.mu.Lock()
-	f := t.followers[id]
-	t.mu.Unlock()
-	if f == nil {
-		return Progress{}, false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.progress, f.answered
+	mu     sync.Mutex
+	asked  uint64 // newest term in which something was sent to it
+	failed string // last error that was logged, "" once it has answered
 }
 
 func (t *Transport) follower(id raft.ServerID) *follower {
@@ -58,22 +34,11 @@ func (f *follower) ask(term uint64) bool {
 	return f.asked == term
 }
 
-// heard notes an answer in a term. matched is 0 if it says nothing of that.
-func (f *follower) heard(term, matched uint64) {
-	now := time.Now()
+// heard notes an answer: the next failure is logged again, whichever it is.
+func (f *follower) heard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &f.progress
-	if term < p.Term {
-		return
-	}
-	if term > p.Term {
-		*p = Progress{Term: term, Moved: now}
-	}
-	p.Heard, f.answered, f.failed = now, true, ""
-	if matched > p.Matched {
-		p.Matched, p.Moved = matched, now
-	}
+	f.failed = ""
 }
 
 // nodeOf returns the node that a replica is at.
@@ -89,44 +54,36 @@ func (t *Transport) nodeOf(id raft.ServerID) (*peer, error) {
 	return p, nil
 }
 
-// await waits until a follower's node is connected and the gate is open, or until the
-// call is not wanted any more. stop is closed when the gate is shut.
-func (t *Transport) await(id raft.ServerID, f *follower, term uint64) (s *session, stop <-chan struct{}, err error) {
+// await waits until a follower's node is connected, or until the call is not wanted any
+// more.
+func (t *Transport) await(id raft.ServerID, f *follower, term uint64) (*session, error) {
 	var tick *time.Ticker
 	for {
 		if t.ctx.Err() != nil {
-			return nil, nil, raft.ErrTransportShutdown
+			return nil, raft.ErrTransportShutdown
 		}
 		p, err := t.nodeOf(id)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		shut, shutting, opening := t.gate()
 		s, changed := p.current()
-		if s != nil && !shut {
-			return s, shutting, nil
+		if s != nil {
+			return s, nil
 		}
 		if !f.ask(term) {
-			return nil, nil, errOutdated
+			return nil, errOutdated
 		}
 		if current, running := t.term(); !running {
-			return nil, nil, errShutDown
+			return nil, errShutDown
 		} else if current > term {
-			return nil, nil, errOutdated
+			return nil, errOutdated
 		}
 		if tick == nil {
 			tick = time.NewTicker(lookEvery)
 			defer tick.Stop()
 		}
-		if !shut {
-			opening = nil
-		}
-		if s != nil {
-			changed = nil
-		}
 		select {
 		case <-t.ctx.Done():
-		case <-opening:
 		case <-changed:
 		case <-tick.C:
 		}
@@ -134,17 +91,18 @@ func (t *Transport) await(id raft.ServerID, f *follower, term uint64) (s *sessio
 }
 
 // persist repeats a call to a follower until it is answered or not wanted any more.
-func (t *Transport) persist(id raft.ServerID, term uint64, call func(*session, <-chan struct{}) error) error {
+func (t *Transport) persist(id raft.ServerID, term uint64, call func(*session) error) error {
 	f := t.follower(id)
 	f.ask(term)
 	pause := retryMin
 	var failing time.Time // since when calls fail although the node is connected
 	for try := 1; ; try++ {
-		s, stop, err := t.await(id, f, term)
+		s, err := t.await(id, f, term)
 		if err != nil {
 			return err
 		}
-		if err = call(s, stop); err == nil {
+		if err = call(s); err == nil {
+			f.heard()
 			return nil
 		}
 		if errors.Is(err, errStopped) || errors.Is(err, errLost) {

@@ -32,7 +32,7 @@ const (
 )
 
 var (
-	errStopped   = errors.New("link: the transport is closed or gated")
+	errStopped   = errors.New("link: the transport is closed")
 	errOutdated  = errors.New("link: a newer term has begun")
 	errUnlocated = errors.New("link: the replica is at no node of the map")
 	errShutDown  = errors.New("link: the replica has shut down")
@@ -64,9 +64,6 @@ type Transport struct {
 	handler   atomic.Pointer[func(raft.RPC)]
 	lastBeat  atomic.Int64 // Unix nanoseconds; when the handler last took a leader's heartbeat
 	mu        sync.Mutex
-	shut      chan struct{} // closed while the gate is shut
-	open      chan struct{} // closed while it is open
-	gated     bool
 	streams   map[*stream]struct{}
 	followers map[raft.ServerID]*follower
 	idle      map[raft.ServerID][]*entriesConn // at most pooled each
@@ -103,14 +100,11 @@ func (l *Link) Transport(group string, local raft.ServerID, locate func(raft.Ser
 		log:       l.log.With("group", group),
 		beats:     make(chan heardBeat, maxHeardBeats),
 		ballots:   make(chan struct{}, maxBallots),
-		shut:      make(chan struct{}),
-		open:      make(chan struct{}),
 		streams:   make(map[*stream]struct{}),
 		followers: make(map[raft.ServerID]*follower),
 		idle:      make(map[raft.ServerID][]*entriesConn),
 		rpcs:      make(chan raft.RPC),
 	}
-	close(t.open)
 	t.conns = newQueue(localAddr(local))
 	t.ctx, t.cancel = context.WithCancel(l.ctx)
 	t.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -184,53 +178,15 @@ func (t *Transport) Close() error {
 	return err
 }
 
-// Gate stops what a leader sends to its followers, heartbeats too, until it is opened
-// again with false: calls wait. What is on its way is not called back.
-func (t *Transport) Gate(shut bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.gated == shut {
-		return
-	}
-	t.gated = shut
-	if shut {
-		close(t.shut)
-		t.open = make(chan struct{})
-	} else {
-		close(t.open)
-		t.shut = make(chan struct{})
-	}
-}
-
-func (t *Transport) gate() (shut bool, shutting, opening <-chan struct{}) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.gated, t.shut, t.open
-}
-
-// AppendEntries implements raft.Transport. Matched entries count for Progress.
+// AppendEntries implements raft.Transport.
 func (t *Transport) AppendEntries(id raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if isHeartbeat(args) {
-		return t.persist(id, args.Term, func(s *session, stop <-chan struct{}) error {
-			return t.heartbeat(s, stop, id, args, resp)
-		})
+		return t.persist(id, args.Term, func(s *session) error { return t.heartbeat(s, id, args, resp) })
 	}
-	err := t.persist(id, args.Term, func(*session, <-chan struct{}) error {
+	return t.persist(id, args.Term, func(*session) error {
 		*resp = raft.AppendEntriesResponse{}
 		return t.sendEntries(id, args, resp)
 	})
-	if err != nil {
-		return err
-	}
-	matched := uint64(0)
-	if resp.Success {
-		matched = args.PrevLogEntry
-		if n := len(args.Entries); n > 0 {
-			matched = args.Entries[n-1].Index
-		}
-	}
-	t.follower(id).heard(args.Term, matched)
-	return nil
 }
 
 // isHeartbeat reports whether a request is what hashicorp/raft's receiver takes for a
@@ -250,7 +206,7 @@ func (t *Transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (ra
 func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	f := t.follower(id)
 	f.ask(args.Term)
-	if _, _, err := t.await(id, f, args.Term); err != nil {
+	if _, err := t.await(id, f, args.Term); err != nil {
 		return err
 	}
 	// Not repeated: data is read once.
@@ -258,11 +214,7 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 		f.note(t, id, err)
 		return err
 	}
-	matched := uint64(0)
-	if resp.Success {
-		matched = args.LastLogIndex
-	}
-	f.heard(args.Term, matched)
+	f.heard()
 	return nil
 }
 

@@ -160,9 +160,6 @@ func TestTransportRPCs(t *testing.T) {
 				}
 				same("AppendEntries", other.last(), append1)
 				same("its answer", appended, raft.AppendEntriesResponse{RPCHeader: header, Term: 4, LastLog: 90, Success: true})
-				if p, ok := tr.Progress(id); !ok || p.Matched != 103 || p.Term != 4 || p.Heard.IsZero() || p.Moved.IsZero() {
-					t.Errorf("Progress = %+v, %v, want 103 in term 4", p, ok)
-				}
 
 				vote := &raft.RequestVoteRequest{RPCHeader: header, Term: 20, LastLogIndex: 100, LastLogTerm: 19, LeadershipTransfer: true}
 				var voted raft.RequestVoteResponse
@@ -199,9 +196,6 @@ func TestTransportRPCs(t *testing.T) {
 				other.mu.Lock()
 				same("its data", bytes.Equal(other.data, data), true)
 				other.mu.Unlock()
-				if p, _ := tr.Progress(id); p.Matched != 200 || p.Term != 22 {
-					t.Errorf("Progress = %+v, want 200 in term 22", p)
-				}
 
 				// A heartbeat does not come by the consumer.
 				before := other.last()
@@ -331,56 +325,30 @@ func result(t testing.TB, what string, done <-chan error) error {
 	}
 }
 
-// TestGate shuts the gate: neither entries nor heartbeats are sent, votes are; opened,
-// those that waited go out.
-func TestGate(t *testing.T) {
+// TestHeartbeatOfClosedTransport closes a leader's transport while a heartbeat waits for
+// its answer: it gives up.
+func TestHeartbeatOfClosedTransport(t *testing.T) {
 	noLeak(t)
 	nodes := testNodes(t, false, "a", "b")
 	a, b := openTransport(t, nodes[0], "g"), openTransport(t, nodes[1], "g")
-	f := serveFake(t, b)
-	a.Gate(true)
-	a.Gate(true)
-	entries := call(func() error {
-		return a.AppendEntries(b.local, "", entriesRequest(2, 1, 1), new(raft.AppendEntriesResponse))
-	})
-	beats := call(func() error {
-		return a.AppendEntries(b.local, "", heartbeatRequest(2), new(raft.AppendEntriesResponse))
-	})
-	snapshot := call(func() error {
-		return a.InstallSnapshot(b.local, "", &raft.InstallSnapshotRequest{RPCHeader: header, Term: 2}, new(raft.InstallSnapshotResponse), bytes.NewReader(nil))
-	})
-	for range 3 {
-		if err := a.RequestVote(b.local, "", &raft.RequestVoteRequest{RPCHeader: header, Term: 3}, new(raft.RequestVoteResponse)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	still(t, "AppendEntries", entries)
-	still(t, "a heartbeat", beats)
-	still(t, "InstallSnapshot", snapshot)
-	if n := f.beats.Load(); n != 0 {
-		t.Errorf("%d heartbeats arrived through the gate", n)
-	}
-	a.Gate(false)
-	for what, done := range map[string]<-chan error{"AppendEntries": entries, "a heartbeat": beats, "InstallSnapshot": snapshot} {
-		if err := result(t, what, done); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-
-	// A heartbeat that waits to be gathered, or for its answer, gives up.
-	release := make(chan struct{})
+	serveFake(t, b)
+	asked, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
 	b.SetHeartbeatHandler(func(rpc raft.RPC) {
+		close(asked)
 		<-release
 		rpc.Respond(&raft.AppendEntriesResponse{Success: true}, nil)
 	})
-	beats = call(func() error {
+	beat := call(func() error {
 		return a.AppendEntries(b.local, "", heartbeatRequest(4), new(raft.AppendEntriesResponse))
 	})
-	a.Gate(true)
-	close(release)
-	still(t, "a heartbeat", beats)
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("no heartbeat arrives")
+	}
 	a.Close()
-	if err := result(t, "a heartbeat", beats); !errors.Is(err, raft.ErrTransportShutdown) {
+	if err := result(t, "a heartbeat", beat); !errors.Is(err, raft.ErrTransportShutdown) {
 		t.Errorf("a heartbeat of a closed transport: %v, want ErrTransportShutdown", err)
 	}
 }
@@ -562,9 +530,6 @@ func TestRefusedEntries(t *testing.T) {
 		if err := a.AppendEntries(b.local, "", entriesRequest(2, 1, 1), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("AppendEntries: %+v, %v, want %+v", got, err, want)
 		}
-	}
-	if p, ok := a.Progress(b.local); !ok || p.Matched != 0 || p.Heard.IsZero() {
-		t.Errorf("Progress = %+v, %v, want an answer and nothing matched", p, ok)
 	}
 }
 
