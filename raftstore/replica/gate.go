@@ -6,83 +6,25 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/belfry-im/belfry/raftstore/diskgate"
 )
 
 const (
-	// gateRenew is how many appends pass until it is computed anew how long they take.
-	gateRenew = 64
 	// slowDiskTimes gates within slowDiskWithin make a slow disk.
 	slowDiskTimes  = 3
 	slowDiskWithin = 10 * time.Minute
 )
 
-// A gate shuts a leader up whose disk hangs. Raft's heartbeats go on meanwhile, so that
-// nobody else would be elected for as long as the disk takes.
-//
-// It shuts while an append has been out for longer than the election time-out and what
-// 99 of 100 appends take.
-type gate struct {
-	timeout time.Duration        // of elections
-	p99     func() time.Duration // what 99 of 100 appends take
-	shut    func(bool)           // called with true, then with false
-
-	mu     sync.Mutex
-	timer  *time.Timer // runs while an append is out
-	out    time.Time   // when it began; zero: none is out
-	isShut bool
-	count  int           // of all appends
-	usual  time.Duration // p99 of late, at most the time-out: a disk that is always slow is no excuse
-}
-
-func newGate(timeout time.Duration, p99 func() time.Duration, shut func(bool)) *gate {
-	g := &gate{timeout: timeout, p99: p99, shut: shut}
-	g.timer = time.AfterFunc(time.Hour, g.late)
-	g.timer.Stop()
-	return g
-}
-
-// begin is called when an append begins, end when it has ended. Appends do not overlap.
-func (g *gate) begin() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.out = time.Now()
-	g.timer.Reset(g.timeout + g.usual)
-}
-
-func (g *gate) end() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.timer.Stop()
-	g.out = time.Time{}
-	if g.count++; g.count%gateRenew == 0 {
-		g.usual = min(g.p99(), g.timeout)
-	}
-	if g.isShut {
-		g.isShut = false
-		g.shut(false)
-	}
-}
-
-// late is called by the timer.
-func (g *gate) late() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	// The append for which the timer was set may have ended, and another one begun.
-	if !g.out.IsZero() && !g.isShut && time.Since(g.out) >= g.timeout+g.usual {
-		g.isShut = true
-		g.shut(true)
-	}
-}
-
 // A gatedLog is a log whose appends a gate watches.
 type gatedLog struct {
 	*logStore
-	gate *gate
+	gate *diskgate.Gate
 }
 
 func (l gatedLog) StoreLogs(entries []*raft.Log) error {
-	l.gate.begin()
-	defer l.gate.end()
+	l.gate.Begin()
+	defer l.gate.End()
 	return l.logStore.StoreLogs(entries)
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/belfry-im/belfry/raftstore/diskgate"
 )
 
 const (
@@ -207,7 +209,7 @@ func startRaft(conf *raft.Config, f fsm, in *instance, snapshots raft.SnapshotSt
 	}()
 	var logs raft.LogStore = in.logs
 	if f.cfg.Transport != nil {
-		logs = gatedLog{in.logs, newGate(in.timeout, in.logs.took.p99, in.gate)}
+		logs = gatedLog{in.logs, diskgate.New(in.timeout, in.logs.took.P99, in.gate)}
 	}
 	return raft.NewRaft(conf, f, logs, in.stable, snapshots, in.peers)
 }

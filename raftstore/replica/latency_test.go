@@ -8,26 +8,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-func TestP99(t *testing.T) {
-	var l latencies
-	if got := l.p99(); got != 0 {
-		t.Errorf("p99 of nothing = %v", got)
-	}
-	l.add(time.Hour)
-	if got := l.p99(); got != time.Hour {
-		t.Errorf("p99 of one = %v, want 1h", got)
-	}
-	for range 50 {
-		l.add(time.Hour)
-	}
-	for n := range latencySamples {
-		l.add(time.Duration(latencySamples - n))
-	}
-	if got := l.p99(); got != 253 {
-		t.Errorf("p99 of 1 to 256 ns = %d, want 253", got)
-	}
-}
-
 // A slowLog takes its time to append.
 type slowLog struct {
 	raft.LogStore

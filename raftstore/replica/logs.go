@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/belfry-im/belfry/raftstore/diskgate"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
@@ -55,11 +57,11 @@ type logStore struct {
 	closed bool // guarded by gate
 
 	broken atomic.Bool
-	gone   atomic.Uint64 // up to this index the log was compacted, or replaced by a snapshot
-	joined atomic.Uint64 // where the log begins if a snapshot that was just installed ends right before it, else 0
-	since  atomic.Int64  // when the append that is out began, Unix ns; 0: none is out
-	took   latencies     // of appends
-	recent *recent       // nil: nobody reads what was just stored
+	gone   atomic.Uint64      // up to this index the log was compacted, or replaced by a snapshot
+	joined atomic.Uint64      // where the log begins if a snapshot that was just installed ends right before it, else 0
+	since  atomic.Int64       // when the append that is out began, Unix ns; 0: none is out
+	took   diskgate.Latencies // of appends
+	recent *recent            // nil: nobody reads what was just stored
 }
 
 // openLog opens the log of a replica.
@@ -169,7 +171,7 @@ func (l *logStore) append(entries []*raft.Log) error {
 		return err
 	}
 	took := time.Since(start)
-	l.took.add(took)
+	l.took.Add(took)
 	if l.recent != nil {
 		l.recent.add(entries)
 	}
@@ -335,4 +337,13 @@ func (l *logStore) Close() error {
 	defer l.gate.Unlock()
 	l.closed = true
 	return l.LogStore.(io.Closer).Close()
+}
+
+// AppendP99 returns how long 99 of 100 appends to the log take at most, of the last ones
+// since the replica was opened: with an fsync each. It is 0 before there was one.
+func (r *Replica) AppendP99() time.Duration {
+	if in := r.instance.Load(); in != nil {
+		return in.logs.took.P99()
+	}
+	return 0
 }
