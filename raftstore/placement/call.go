@@ -174,7 +174,7 @@ func (g *Group) Propose(ctx context.Context, c Command) (*Map, error) {
 // or at all who may know better.
 func (g *Group) proposeOnce(ctx context.Context, leader NodeID, command []byte) proposeAnswer {
 	if leader == "" || leader == g.cfg.Node.ID {
-		if a := g.proposeHere(command); !a.NotLeader || a.Leader != "" && a.Leader != g.cfg.Node.ID {
+		if a := g.proposeHere(ctx, command); !a.NotLeader || a.Leader != "" && a.Leader != g.cfg.Node.ID {
 			return a
 		}
 	}
@@ -254,24 +254,40 @@ func (g *Group) proposed(ctx context.Context, command json.RawMessage) (proposeA
 	if _, err := DecodeCommand(command); err != nil {
 		return proposeAnswer{}, err
 	}
-	return g.proposeHere(command), nil
+	return g.proposeHere(ctx, command), nil
 }
 
-// proposeHere proposes if this node leads.
-func (g *Group) proposeHere(command []byte) proposeAnswer {
+// proposeHere proposes if this node leads, and waits until ctx ends or the disk hangs. It
+// may have been committed all the same then; a repeat does no harm.
+func (g *Group) proposeHere(ctx context.Context, command []byte) proposeAnswer {
 	m := g.running()
 	if m == nil {
 		return proposeAnswer{NotLeader: true}
+	}
+	if m.hang.is() { // what Raft knows is from before
+		return proposeAnswer{NotLeader: true, Leader: g.followedLeader()}
 	}
 	if m.raft.State() != raft.Leader {
 		_, leader := m.raft.LeaderWithID()
 		return proposeAnswer{NotLeader: true, Leader: NodeID(leader)}
 	}
-	future := m.raft.Apply(command, proposeTry)
-	if err := future.Error(); err != nil {
-		// It may have been committed all the same; a repeat does no harm.
-		return proposeAnswer{NotLeader: true}
+	answered := make(chan proposeAnswer, 1)
+	// Raft does not answer what is committed as it ends; so nobody waits for this.
+	go func() {
+		future := m.raft.Apply(command, proposeTry)
+		if future.Error() != nil {
+			answered <- proposeAnswer{NotLeader: true}
+			return
+		}
+		result := future.Response().(applied)
+		answered <- proposeAnswer{Version: result.version, Refusal: result.refusal}
+	}()
+	select {
+	case a := <-answered:
+		return a
+	case <-m.hang.done():
+	case <-ctx.Done():
+	case <-g.ctx.Done():
 	}
-	result := future.Response().(applied)
-	return proposeAnswer{Version: result.version, Refusal: result.refusal}
+	return proposeAnswer{NotLeader: true}
 }

@@ -414,7 +414,7 @@ func (g *Group) follow() {
 		if g.ctx.Err() != nil {
 			return
 		}
-		if m := g.running(); m != nil {
+		if m := g.running(); m != nil && !m.hang.is() {
 			if _, leader := m.raft.LeaderWithID(); leader != "" {
 				if !g.sleep(g.cfg.tick) {
 					return

@@ -30,8 +30,8 @@ type Network interface {
 	CallAddress(ctx context.Context, address, method string, request []byte) ([]byte, error)
 	// SetNodes says which nodes there are, and of which cluster, once that is known.
 	SetNodes(cluster string, nodes []Node)
-	// Transport returns the transport of Raft for the server local. Raft closes it if
-	// it is an io.Closer.
+	// Transport returns the transport of Raft for the server local, which can ask for
+	// pre-votes. Raft closes it if it is an io.Closer.
 	Transport(local NodeID) (raft.Transport, error)
 }
 
@@ -312,7 +312,9 @@ func (g *Group) publish(m *Map) {
 	if m.Version <= now.Version {
 		return
 	}
-	if err := g.save(m); err != nil {
+	if hung := g.running(); hung != nil && hung.hang.is() {
+		// Raft stores what the map is made from, once it can.
+	} else if err := g.save(m); err != nil {
 		g.log.Error("the map cannot be stored; a start without other nodes would use an older one", "err", err)
 	}
 	g.mu.Lock()

@@ -91,7 +91,7 @@ func (g *Group) lead() {
 		g.mu.Lock()
 		changed, version := g.changed, g.m.Version
 		g.mu.Unlock()
-		if m == nil || m.raft.State() != raft.Leader {
+		if m == nil || m.raft.State() != raft.Leader || m.hang.is() {
 			l = nil
 		} else {
 			if l == nil || l.m != m {
@@ -181,7 +181,9 @@ func (l *leadership) propose(c Command) {
 		l.g.log.Error("a command cannot be written", "err", err)
 		return
 	}
-	if a := l.g.proposeHere(data); a.Refusal != nil {
+	ctx, cancel := context.WithTimeout(l.g.ctx, proposeTry)
+	defer cancel()
+	if a := l.g.proposeHere(ctx, data); a.Refusal != nil {
 		l.g.log.Warn("a step of the plan was refused", "err", a.Refusal)
 	}
 }
@@ -296,13 +298,8 @@ func IsUUID(text string) bool {
 // who votes if this one leads.
 func (g *Group) Leader() (leader NodeID, voters []NodeID) {
 	m := g.running()
-	if m == nil {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if time.Since(g.followed) > followedFor*g.cfg.tick {
-			return "", nil
-		}
-		return g.follows, nil
+	if m == nil || m.hang.is() {
+		return g.followedLeader(), nil
 	}
 	_, id := m.raft.LeaderWithID()
 	if NodeID(id) != g.cfg.Node.ID {
@@ -315,6 +312,17 @@ func (g *Group) Leader() (leader NodeID, voters []NodeID) {
 	}
 	slices.Sort(voters)
 	return NodeID(id), voters
+}
+
+// followedLeader returns the leader that looked after this node a moment ago, "" if none
+// did.
+func (g *Group) followedLeader() NodeID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if time.Since(g.followed) > followedFor*g.cfg.tick {
+		return ""
+	}
+	return g.follows
 }
 
 // clusterOf returns the UUID of the cluster that these nodes found: all of them need it

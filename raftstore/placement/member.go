@@ -125,9 +125,12 @@ func (w logWriter) Write(line []byte) (int, error) {
 
 // A member is what Raft runs for placement on this node.
 type member struct {
-	raft   *raft.Raft
-	stores stores
-	leads  chan bool // from Raft: whether this node leads
+	raft      *raft.Raft
+	stores    stores
+	transport *transport
+	leads     chan bool      // from Raft: whether this node leads
+	hang      *hang          // of the disk
+	calls     sync.WaitGroup // RPCs that are not Raft's
 }
 
 // raftConfig returns how Raft is to run.
@@ -164,13 +167,14 @@ func (g *Group) openMember(votes bool) (err error) {
 	}()
 	leads := make(chan bool, 8)
 	conf := g.raftConfig(leads)
-	transport, err := g.cfg.Network.Transport(g.cfg.Node.ID)
+	hang := newHang()
+	transport, err := g.openTransport(hang)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if c, ok := transport.(raft.WithClose); ok && err != nil {
-			err = errors.Join(err, c.Close()) // the next attempt needs another one, and a group has one at a time
+		if err != nil {
+			err = errors.Join(err, transport.Close()) // the next attempt needs another one, and a group has one at a time
 		}
 	}()
 	exists, err := raft.HasExistingState(st.log, st.stable, st.snapshots)
@@ -190,12 +194,12 @@ func (g *Group) openMember(votes bool) (err error) {
 			return err
 		}
 	}
-	r, err := startRaft(conf, &fsm{g: g, state: NewState()}, st, transport)
-	if err != nil {
+	m := &member{stores: st, transport: transport, leads: leads, hang: hang}
+	if m.raft, err = startRaft(conf, &fsm{g: g, state: NewState()}, g.gatedLog(m), st, transport); err != nil {
 		return err
 	}
 	g.mu.Lock()
-	g.member = &member{raft: r, stores: st, leads: leads}
+	g.member = m
 	close(g.changed) // whoever waits looks again
 	g.changed = make(chan struct{})
 	g.mu.Unlock()
@@ -214,7 +218,9 @@ func (g *Group) closeMember() error {
 		return nil
 	}
 	m.stores.release()
-	return errors.Join(m.raft.Shutdown().Error(), m.stores.close())
+	err := m.raft.Shutdown().Error()
+	m.calls.Wait()
+	return errors.Join(err, m.stores.close())
 }
 
 // running returns what Raft runs here, nil if nothing.

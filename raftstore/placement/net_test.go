@@ -32,6 +32,39 @@ type world struct {
 type disk struct {
 	store     *raft.InmemStore
 	snapshots raft.SnapshotStore
+
+	mu      sync.Mutex
+	resumed chan struct{} // closed when appends go on; nil: they do not hang
+}
+
+// hang has appends wait until resume is called.
+func (d *disk) hang() (resume func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	resumed := make(chan struct{})
+	d.resumed = resumed
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(resumed)
+		d.resumed = nil
+	})
+}
+
+// A diskLog is the log on a disk.
+type diskLog struct {
+	*raft.InmemStore
+	disk *disk
+}
+
+func (l diskLog) StoreLogs(entries []*raft.Log) error {
+	l.disk.mu.Lock()
+	resumed := l.disk.resumed
+	l.disk.mu.Unlock()
+	if resumed != nil {
+		<-resumed
+	}
+	return l.InmemStore.StoreLogs(entries)
 }
 
 // An endpoint is the Network of one process.
@@ -112,13 +145,17 @@ func (e *endpoint) Transport(local NodeID) (raft.Transport, error) {
 		return nil, errors.New("there is a transport already")
 	}
 	e.w.connect()
-	return &endpointTransport{t, e}, nil
+	return &endpointTransport{InmemTransport: t, e: e}, nil
 }
 
 // An endpointTransport is the only one of its endpoint until it is closed.
 type endpointTransport struct {
 	*raft.InmemTransport
 	e *endpoint
+}
+
+func (*endpointTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported // as with a link
 }
 
 func (t *endpointTransport) Close() error {
@@ -190,7 +227,7 @@ func (w *world) config(i, n int) GroupConfig {
 func (w *world) open(cfg GroupConfig) (*process, error) {
 	w.mu.Lock()
 	if w.disks[cfg.Dir] == nil {
-		w.disks[cfg.Dir] = &disk{raft.NewInmemStore(), raft.NewInmemSnapshotStore()}
+		w.disks[cfg.Dir] = &disk{store: raft.NewInmemStore(), snapshots: raft.NewInmemSnapshotStore()}
 	}
 	d := w.disks[cfg.Dir]
 	e := &endpoint{w: w, id: cfg.Node.ID, address: cfg.Node.Address}
@@ -202,7 +239,7 @@ func (w *world) open(cfg GroupConfig) (*process, error) {
 	cfg.Network = e
 	cfg.stores = func() (stores, error) {
 		return stores{
-			log: d.store, stable: d.store, snapshots: d.snapshots,
+			log: diskLog{d.store, d}, stable: d.store, snapshots: d.snapshots,
 			close: func() error { return nil }, release: func() {},
 		}, nil
 	}

@@ -66,12 +66,12 @@ func (g *Group) markVotes(stable raft.StableStore, exists, lost bool) error {
 }
 
 // startRaft turns the panics of NewRaft, about a log that lacks entries, into errors.
-func startRaft(conf *raft.Config, f *fsm, st stores, transport raft.Transport) (r *raft.Raft, err error) {
+func startRaft(conf *raft.Config, f *fsm, log raft.LogStore, st stores, transport raft.Transport) (r *raft.Raft, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("%w: log and snapshots in %s do not fit (%v): begin with an empty data folder, and then run on another node the command that this one names: belfry cluster replace-node %s UUID",
 				errVotesLost, f.g.cfg.Dir, cause, f.g.cfg.Node.Name)
 		}
 	}()
-	return raft.NewRaft(conf, f, st.log, st.stable, st.snapshots, transport)
+	return raft.NewRaft(conf, f, log, st.stable, st.snapshots, transport)
 }
