@@ -57,7 +57,7 @@ func (l *leader) Begin(s *shard.State) {
 	for user, session := range s.AllSessions {
 		live[sessionKey{user, session}] = true
 	}
-	sh.orphans.reset(live, sh.store.hub.resume(sh.owns, live, sh.store.cluster != nil), time.Now())
+	sh.orphans.reset(live, sh.store.hub.resume(sh.owns, live, sh.store.cluster != nil), time.Now(), sh.store.cfg.ClaimWithin)
 	if sh.store.cluster != nil {
 		sh.store.hub.presence.begin(sh.owns, sh.store.hub.online)
 	}
@@ -96,7 +96,7 @@ func (l *leader) Close() {
 	l.shard.leader.CompareAndSwap(l, nil)
 	l.shard.serving.CompareAndSwap(l, nil)
 	l.courier.close()
-	l.shard.orphans.clear()
+	l.shard.orphans.clear(time.Now())
 	l.shard.store.hub.release(l.shard.owns)
 	l.shard.store.hub.presence.release(l.shard.owns)
 	if l.shard.store.cluster != nil {

@@ -97,7 +97,7 @@ type Config struct {
 	// limit. One node alone does not count them.
 	LoginRate, LoginBurst int
 	// ClaimWithin is how long a session may be without watcher before it is logged
-	// out, default 30 s.
+	// out, default 30 s. In a cluster it is counted by each leader, see orphans.
 	ClaimWithin time.Duration
 	// Hooks are told of messages for users who are away, and of other events; nil for
 	// none.
