@@ -47,6 +47,7 @@ func (e *remoteEnd) send(op *operation, done func(*peer.Answer)) (kept bool, err
 		done(&a)
 	})
 	if err == nil {
+		op.counted = true // the line is locked: nobody else has it yet
 		e.shard.metrics.sent.Inc()
 	}
 	return err == nil || errors.Is(err, store.ErrUnavailable), err
@@ -104,9 +105,10 @@ func (l *leader) order(r *peer.Request, done func(peer.Answer)) error {
 	var err error
 	switch r.Kind {
 	case peer.Login:
-		var age time.Duration
-		op.recents, age, op.encoded, err = peer.DecodeLogin(r.Body)
-		op.asked = time.Now().Add(-age)
+		var body peer.LoginBody
+		body, err = peer.DecodeLogin(r.Body)
+		op.recents, op.encoded, op.counted = body.Recents, body.Command, body.Counted
+		op.asked = time.Now().Add(-body.Age)
 		op.begin = func(user command.UserID, sync *query.Sync) { l.shard.expect(user, sync.Session) }
 	case peer.Committed:
 		op.queries, err = peer.DecodeQueries(r.Body)

@@ -49,8 +49,11 @@ func (l *leader) execute(op *operation, ours bool) error {
 	encoded := op.encoded
 	if login, ok := cmd.(*command.Login); ok && op.kind == peer.Login {
 		user := login.User
-		if err := l.allowLogin(login); err != nil {
-			return err
+		if !op.counted {
+			if err := l.allowLogin(login); err != nil {
+				return err
+			}
+			op.counted = true
 		}
 		if login.Instead == 0 {
 			login.Begun = l.shard.local.Now() - op.age().Milliseconds()

@@ -23,6 +23,7 @@ type operation struct {
 	encoded []byte                            // Command, Login: the command
 	recents query.RecentsMode                 // Login
 	asked   time.Time                         // Login: when its client did
+	counted bool                              // Login: some leader has counted it, or may have
 	gone    func() bool                       // Login: reports whether nobody waits for it any more; nil if that is not known
 	queries []query.Query                     // Committed
 	begin   func(command.UserID, *query.Sync) // Login, at its leader: called in the apply step
@@ -65,7 +66,7 @@ func (op *operation) request(shard uint32, term uint64) peer.Request {
 	r := peer.Request{Kind: op.kind, Shard: shard, Term: term, Body: op.encoded}
 	switch op.kind {
 	case peer.Login:
-		r.Body = peer.AppendLogin(nil, op.recents, op.age(), op.encoded)
+		r.Body = peer.LoginBody{Recents: op.recents, Age: op.age(), Counted: op.counted, Command: op.encoded}.Append(nil)
 	case peer.Committed:
 		r.Body = peer.AppendQueries(nil, op.queries)
 	}

@@ -107,11 +107,14 @@ func (l *leader) answerReserve(body []byte) ([]byte, error) {
 
 func (l *leader) answerUnreserve(body []byte) error {
 	var list []store.Reservation
-	err := decodeCall(body, reservationList(&list))
-	if err == nil {
-		l.shard.store.unreserveHere(list)
+	if err := decodeCall(body, reservationList(&list)); err != nil {
+		return err
 	}
-	return err
+	now := time.Now()
+	for i := range list {
+		l.shard.store.reservations.End(list[i], now)
+	}
+	return nil
 }
 
 func (s *Store) reserveHere(list []store.Reservation) []store.Reserved {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/peer"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
@@ -112,6 +113,61 @@ func (c *testCluster) reserveAtAll(attempt int) error {
 		})
 	}
 	return nil
+}
+
+// A reservation that ends before it is made, as when the node that asks has given up,
+// does not count.
+func TestReservationEndsBeforeItIsMade(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	c.inOneLeadership(func(attempt int) error {
+		user := userIn(c.store(0), 0, attempt)
+		leader, asking := c.leader(0), c.others(0)[0]
+		late := []store.Reservation{{ID: uint64(3*attempt + 1), User: user, Joins: true}}
+		c.store(asking).Unreserve(late)
+		eventually(t, "the reservation has ended", func() bool { return c.store(leader).Reserve(late)[0].Err != nil })
+		next := store.Reservation{ID: uint64(3*attempt + 2), User: user, Joins: true}
+		if got := c.store(asking).Reserve([]store.Reservation{next})[0]; got != (store.Reserved{}) {
+			return fmt.Errorf("others of the next reservation: %+v, want none", got)
+		}
+		return nil
+	})
+}
+
+// A login counts once against the rate of its user, whichever leaders it is sent to.
+func TestLoginIsCountedOnce(t *testing.T) {
+	c := newTestCluster(t, 3, 1, nil)
+	for i := range c.nodes {
+		c.store(i).loginRate = newKeyRate[command.UserID](1, 2, time.Hour)
+	}
+	submit := func(s *Store, user command.UserID, counted bool) (*operation, answer) {
+		answers := make(chan answer, 1)
+		op := &operation{
+			kind: peer.Login, key: user, encoded: command.AppendCommand(nil, &command.Login{User: user, Device: "phone"}),
+			asked: time.Now(), counted: counted,
+			begin: func(command.UserID, *query.Sync) {}, done: func(a answer) { answers <- a },
+		}
+		s.submit(op)
+		return op, <-answers
+	}
+	c.inOneLeadership(func(attempt int) error {
+		for i := range c.nodes {
+			user := userIn(c.store(0), 0, 3*attempt+i)
+			op, a := submit(c.store(i), user, false)
+			for a.err == nil && a.result.Code == command.OK {
+				if !op.counted {
+					return fmt.Errorf("node %d: a login is not counted", i)
+				}
+				_, a = submit(c.store(i), user, false)
+			}
+			if refused, ok := errors.AsType[*command.RefusedError](errors.Join(a.err, a.result.Err())); !ok || refused.Code != command.CodeRateLimited {
+				return fmt.Errorf("node %d: %v, %v; want a login too many", i, a.err, a.result.Err())
+			}
+			if _, a := submit(c.store(i), user, true); a.err != nil || a.result.Code != command.OK {
+				return fmt.Errorf("node %d: a login that is sent again: %v, %v", i, a.err, a.result.Err())
+			}
+		}
+		return nil
+	})
 }
 
 // Logins of a user at all nodes together are limited; those of sessions that nodes bring

@@ -88,22 +88,41 @@ func DecodeResult(b []byte) (r command.Result, err error) {
 	return r, nil
 }
 
-// AppendLogin appends a login: how many recents to return, how long ago its client asked,
-// in ms, and the command, encoded.
-func AppendLogin(dst []byte, recents query.RecentsMode, age time.Duration, command []byte) []byte {
-	return append(codec.AppendUint(append(dst, byte(recents)), uint64(max(0, age.Milliseconds()))), command...)
+// A LoginBody is the body of a Login.
+type LoginBody struct {
+	Recents query.RecentsMode
+	// Age is how long ago the client asked, ms: 0 to an hour, others are written as the
+	// nearer of the two.
+	Age     time.Duration
+	Counted bool   // a leader had it before: it does not count against the rate of logins any more
+	Command []byte // encoded
 }
 
-// DecodeLogin reads what AppendLogin has appended.
-func DecodeLogin(b []byte) (recents query.RecentsMode, age time.Duration, command []byte, err error) {
+// Append appends l.
+func (l LoginBody) Append(dst []byte) []byte {
+	x := codec.NewWriter(dst)
+	l.head(&x)
+	return append(x.B, l.Command...)
+}
+
+// DecodeLogin reads what LoginBody.Append has appended. The command aliases b.
+func DecodeLogin(b []byte) (l LoginBody, err error) {
 	x := codec.NewReader(b)
-	codec.Enum(&x, &recents, query.RecentsOn, query.RecentsOff)
-	ms := uint64(0)
-	codec.UintMax(&x, &ms, maxAge)
+	l.head(&x)
 	if x.Err != nil {
-		return 0, 0, nil, fmt.Errorf("peer: login: %w", x.Err)
+		return l, fmt.Errorf("peer: login: %w", x.Err)
 	}
-	return recents, time.Duration(ms) * time.Millisecond, x.B, nil
+	l.Command = x.B
+	return l, nil
+}
+
+// head writes or reads all but the command.
+func (l *LoginBody) head(x *codec.Coder) {
+	codec.Enum(x, &l.Recents, query.RecentsOn, query.RecentsOff)
+	ms := uint64(min(max(0, l.Age.Milliseconds()), maxAge))
+	codec.UintMax(x, &ms, maxAge)
+	l.Age = time.Duration(ms) * time.Millisecond
+	codec.Bool(x, &l.Counted)
 }
 
 // AppendSync appends what a login returns.

@@ -35,8 +35,7 @@ const (
 	// Command proposes a command. Body: the command, as command.Encoder writes it;
 	// answer: its command.Result.
 	Command Kind = 1 + iota
-	// Login is Command for a login. Body: query.RecentsMode (1 byte), the command;
-	// answer: the sync.
+	// Login is Command for a login. Body: LoginBody; answer: the sync.
 	Login
 	// Committed answers queries under one lock, after all that was enqueued before.
 	// Body: Queries; answer: Answers.

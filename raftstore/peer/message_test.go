@@ -106,9 +106,12 @@ func TestQueriesThereAndBack(t *testing.T) {
 	if err := DecodeAnswers(answers, append(asked, new(query.SeqOf))); err == nil {
 		t.Error("a missing answer is not noticed")
 	}
-	login := AppendLogin(nil, query.RecentsOff, time.Second, []byte("cmd"))
-	if mode, age, cmd, err := DecodeLogin(login); err != nil || mode != query.RecentsOff || age != time.Second || string(cmd) != "cmd" {
-		t.Errorf("login arrives as %v, %v, %q, %v", mode, age, cmd, err)
+	for age, want := range map[time.Duration]time.Duration{time.Second: time.Second, -time.Second: 0, 3 * time.Hour: time.Hour} {
+		login := LoginBody{Recents: query.RecentsOff, Age: age, Counted: true, Command: []byte("cmd")}
+		got, err := DecodeLogin(login.Append(nil))
+		if login.Age = want; err != nil || !reflect.DeepEqual(got, login) {
+			t.Errorf("login arrives as %+v, %v, want %+v", got, err, login)
+		}
 	}
 	sync := &query.Sync{Session: 3, Arrival: 4, Offline: 5}
 	if got, err := DecodeSync(AppendSync(nil, sync)); err != nil || got.Session != 3 || got.Arrival != 4 || got.Offline != 5 {

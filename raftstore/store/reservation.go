@@ -1,6 +1,7 @@
 package store
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +15,9 @@ const (
 	ReservedFor = time.Minute
 	// maxReservations bounds those that are kept. Further ones are refused.
 	maxReservations = 1 << 20
+	// maxEnded bounds what is kept of those that have ended. Past it, one that is added
+	// after its end counts until ReservedFor has passed.
+	maxEnded = 1 << 16
 )
 
 // A Reservation counts a group against the limits of a user while a request by which they
@@ -36,6 +40,7 @@ type Reservations struct {
 	mu    sync.Mutex
 	all   map[command.UserID][]keptReservation
 	count int
+	ended map[uint64]time.Time // by ID: until when it must not be added again
 	swept time.Time
 }
 
@@ -44,13 +49,18 @@ type keptReservation struct {
 	until time.Time
 }
 
-// Add adds a reservation until it is removed, or for ReservedFor from now.
+// Add adds a reservation until it is removed, or for ReservedFor from now. It refuses one
+// that has ended.
 func (rs *Reservations) Add(r Reservation, now time.Time) (others Reserved) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if now.Sub(rs.swept) >= ReservedFor {
 		rs.swept = now
 		rs.delete(func(k *keptReservation) bool { return !now.Before(k.until) })
+		maps.DeleteFunc(rs.ended, func(_ uint64, until time.Time) bool { return !now.Before(until) })
+	}
+	if until, ended := rs.ended[r.ID]; ended && now.Before(until) {
+		return Reserved{Err: Unavailable(time.Second, "the reservation has ended")}
 	}
 	known := false
 	for i := range rs.all[r.User] {
@@ -87,6 +97,25 @@ func (rs *Reservations) Add(r Reservation, now time.Time) (others Reserved) {
 func (rs *Reservations) Remove(r Reservation) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	rs.remove(r)
+}
+
+// End is Remove for one that may have been added more than once, or is still to be added:
+// what another node asks for may come in another order.
+func (rs *Reservations) End(r Reservation, now time.Time) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.remove(r)
+	if len(rs.ended) >= maxEnded {
+		return
+	}
+	if rs.ended == nil {
+		rs.ended = make(map[uint64]time.Time)
+	}
+	rs.ended[r.ID] = now.Add(ReservedFor)
+}
+
+func (rs *Reservations) remove(r Reservation) {
 	if i := slices.IndexFunc(rs.all[r.User], func(k keptReservation) bool { return k.ID == r.ID }); i >= 0 {
 		rs.set(r.User, slices.Delete(rs.all[r.User], i, i+1))
 	}

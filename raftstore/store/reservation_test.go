@@ -43,6 +43,27 @@ func TestReservations(t *testing.T) {
 		t.Errorf("%d reservations of %d users are kept, want none", rs.count, len(rs.all))
 	}
 
+	// One that ends before it is added does not count.
+	late := Reservation{ID: 10, User: "alice", Joins: true}
+	rs.End(late, now)
+	if got := rs.Add(late, now); !errors.Is(got.Err, ErrUnavailable) {
+		t.Errorf("one that has ended: %+v, want ErrUnavailable", got)
+	}
+	check(Reservation{ID: 11, User: "alice", Joins: true}, 0, 0)
+	rs.End(Reservation{ID: 11, User: "alice", Joins: true}, now)
+	check(Reservation{ID: 12, User: "alice", Joins: true}, 0, 0)
+	now = now.Add(ReservedFor)
+	check(Reservation{ID: 13, User: "alice", Joins: true}, 0, 0)
+	if len(rs.ended) != 0 {
+		t.Errorf("%d that have ended are kept, want none", len(rs.ended))
+	}
+	for id := range uint64(maxEnded + 1) {
+		rs.End(Reservation{ID: 100 + id}, now)
+	}
+	if len(rs.ended) != maxEnded {
+		t.Errorf("%d that have ended are kept, want %d", len(rs.ended), maxEnded)
+	}
+
 	rs.count = maxReservations
 	if got := rs.Add(first, now); !errors.Is(got.Err, ErrUnavailable) {
 		t.Errorf("beyond the bound: %+v, want ErrUnavailable", got)
