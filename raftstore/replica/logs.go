@@ -82,7 +82,7 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 		err := repairTail(path, meta, filer, cfg.SegmentBytes)
 		if err == nil {
 			store, err = wal.Open(path, wal.WithMetaStore(heldMeta{meta, vfs}), wal.WithSegmentSize(cfg.SegmentBytes),
-				wal.WithSegmentFiler(filer), wal.WithLogger(log.Named("wal")))
+				wal.WithSegmentFiler(&segmentFiler{Filer: filer}), wal.WithLogger(log.Named("wal")))
 		}
 		if err != nil {
 			meta.Close()
