@@ -88,16 +88,24 @@ func behind(ctx context.Context, l *load, i int, _ time.Duration) ([]figure, err
 	_, gaps := l.silences.SinceMark()
 	alone := longest(0, gaps)
 
+	before := make(map[*nodes.Node]usage)
+	for _, n := range l.cluster.Nodes() {
+		if n == victim {
+			continue
+		}
+		if before[n], err = usageOf(ctx, n); err != nil {
+			return nil, err
+		}
+		if err := forgetPeak(n); err != nil {
+			return nil, err
+		}
+	}
 	l.silences.Mark()
 	began = time.Now()
 	if err := victim.Start(); err != nil {
 		return nil, err
 	}
-	var heap float64
 	err = poll(ctx, behindPatience, func() (string, error) {
-		if m, err := victim.Metrics(ctx); err == nil {
-			heap = max(heap, m["go_memstats_heap_alloc_bytes"])
-		}
 		s, err := l.status(ctx, leader)
 		if err != nil {
 			return "", err
@@ -117,7 +125,7 @@ func behind(ctx context.Context, l *load, i int, _ time.Duration) ([]figure, err
 		return nil, err
 	}
 	return []figure{{figureAlone, alone}, {figureCatching, catching}, {figureBeyond, max(0, catching-alone)}, {figureCaughtUp, caughtUp}},
-		l.reportMemory(ctx, victim, heap)
+		l.reportMemory(ctx, victim, leader, before)
 }
 
 // writeFill has users who are nobody else's write a part of Fill, each to one other.
@@ -151,38 +159,75 @@ func (b *bench) writeFill(ctx context.Context, at *nodes.Node, run int) error {
 	return g.Wait()
 }
 
-// reportMemory prints what a node's memory is beside its state.
-func (b *bench) reportMemory(ctx context.Context, n *nodes.Node, heap float64) error {
+// A usage is what a node has in memory, in bytes.
+type usage struct {
+	state    float64 // as its shards count it
+	heap     float64 // garbage included
+	resident float64 // of the process
+	peak     float64 // of resident, since the process began or forgetPeak
+}
+
+// usageOf reads what a node has in memory.
+func usageOf(ctx context.Context, n *nodes.Node) (u usage, err error) {
 	m, err := n.Metrics(ctx)
 	if err != nil {
-		return err
+		return u, err
 	}
-	state := 0.0
 	for name, value := range m {
 		if strings.HasPrefix(name, "belfry_shard_state_bytes") {
-			state += value
+			u.state += value
 		}
 	}
+	u.heap = m["go_memstats_heap_alloc_bytes"]
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
 	if err != nil {
-		return err
+		return u, err
 	}
-	var most float64
 	for line := range strings.Lines(string(status)) {
-		if kib, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			if most, err = strconv.ParseFloat(strings.Fields(kib)[0], 64); err != nil {
-				return err
-			}
-			most *= 1 << 10
+		var kib float64
+		if _, err := fmt.Sscanf(line, "VmRSS: %f kB", &kib); err == nil {
+			u.resident = kib * (1 << 10)
+		}
+		if _, err := fmt.Sscanf(line, "VmHWM: %f kB", &kib); err == nil {
+			u.peak = kib * (1 << 10)
 		}
 	}
-	verdict := "kept"
-	if most > behindMemory*state {
-		verdict = "MISSED"
+	return u, nil
+}
+
+// forgetPeak has the peak of a node's memory counted from now on.
+func forgetPeak(n *nodes.Node) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.PID()), []byte("5"), 0)
+}
+
+// reportMemory prints what nodes have in memory beside their states: the one that was
+// away, for which there is a bar, and the others. before holds what these had when it came
+// back.
+func (b *bench) reportMemory(ctx context.Context, back, leader *nodes.Node, before map[*nodes.Node]usage) error {
+	for _, n := range b.cluster.Nodes() {
+		u, err := usageOf(ctx, n)
+		if err != nil {
+			return err
+		}
+		const mib = 1 << 20
+		what := "a follower that stayed"
+		switch n {
+		case leader:
+			what = "the leader"
+		case back:
+			what = "the follower that was away"
+		}
+		line := fmt.Sprintf("memory of %s, %s: state %.0f MiB; resident %.0f MiB, at most %.0f MiB, %.2f of the state; heap %.0f MiB",
+			n, what, u.state/mib, u.resident/mib, u.peak/mib, u.peak/u.state, u.heap/mib)
+		if was, stayed := before[n]; stayed {
+			line += fmt.Sprintf("; resident before %.0f MiB", was.resident/mib)
+		} else if u.peak > behindMemory*u.state {
+			line += fmt.Sprintf("; MISSED: %.1f", behindMemory)
+		} else {
+			line += fmt.Sprintf("; kept: %.1f", behindMemory)
+		}
+		b.printf("%s", line)
 	}
-	const mib = 1 << 20
-	b.printf("%s has a state of %.0f MiB; resident were at most %.0f MiB, %.2f of it (%s: %.1f), on the heap %.0f MiB, %.2f",
-		n, state/mib, most/mib, most/state, verdict, behindMemory, heap/mib, heap/state)
 	return nil
 }
 
