@@ -3,7 +3,8 @@
 //
 // Every flag of a command can also be set by an environment variable, and those
 // of serve by a YAML file; see internal/cli. Results go to stdout, errors and logs
-// to stderr. Exit codes: 0 done, 1 failed, 2 called in a wrong way.
+// to stderr. Exit codes: 0 done, 1 failed, 2 called in a wrong way,
+// and what a command says of its own.
 package main
 
 import (

@@ -23,9 +23,13 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/raftstore/placement"
 )
 
 const (
+	// exitRemoved is the exit code of a node that was removed from its cluster: to start
+	// it again would be of no use.
+	exitRemoved = 3
 	// drainTime bounds how long a stop waits for sessions to close, once
 	// --drain-spread is over.
 	drainTime = 10 * time.Second
@@ -49,7 +53,7 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run the server",
 		Long: `Run the server until SIGTERM or SIGINT, then drain and exit with 0. A second
-signal ends it at once.
+signal ends it at once. A node that was removed from its cluster ends by itself, with 3.
 
 When it can serve it prints one line to stdout,
 
@@ -85,7 +89,11 @@ variable over the file.`,
 					stop()
 				}()
 			}
-			return serve(ctx, &o, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat))
+			err := serve(ctx, &o, cmd.OutOrStdout(), newLogger(cmd.ErrOrStderr(), o.logLevel, o.logFormat))
+			if errors.Is(err, placement.ErrRemoved) {
+				return cli.Exit(exitRemoved, err)
+			}
+			return err
 		},
 	}
 	o.bind(cmd.Flags())

@@ -216,7 +216,7 @@ func (g *Group) establish(set []Join) error {
 	g.mu.Unlock()
 	g.tellNodes()
 	g.log.Info("founding a cluster", "nodes", len(set))
-	return g.openMember(false)
+	return g.openMember(saysNothing)
 }
 
 // join asks the cluster to take this node, or tells it of its new address, until a
@@ -306,6 +306,9 @@ func (g *Group) joinVia(address string) (reason string, done bool) {
 		return fmt.Sprintf("%s does not answer (%v)", address, err), false
 	case a.Duplicate != "":
 		g.end(fmt.Errorf("%w (it is at %s)", ErrDuplicate, a.Duplicate))
+		return "", false
+	case a.Refusal != nil && a.Refusal.Removed:
+		g.end(fmt.Errorf("%w: %s", ErrRemoved, a.Refusal.Rule))
 		return "", false
 	case a.Refusal != nil:
 		return a.Refusal.Error(), false
@@ -408,8 +411,10 @@ func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 	return joinAnswer{Map: data}, err
 }
 
-// follow asks other nodes for newer maps, unless Raft brings them.
+// follow asks other nodes for newer maps, unless Raft brings them. If none of them lets
+// this node ask, it finds out whether it was removed.
 func (g *Group) follow() {
+	failed := 0 // in a row
 	for turn := 0; ; turn++ {
 		if g.ctx.Err() != nil {
 			return
@@ -429,7 +434,14 @@ func (g *Group) follow() {
 			}
 			continue
 		}
-		if !g.followOnce(known[turn%len(known)]) && !g.sleep(joinEvery/time.Duration(len(known))) {
+		if g.followOnce(known[turn%len(known)]) {
+			failed = 0
+			continue
+		}
+		if failed++; failed >= len(known) {
+			g.joinVia(known[turn%len(known)].address)
+		}
+		if !g.sleep(joinEvery / time.Duration(len(known))) {
 			return
 		}
 	}

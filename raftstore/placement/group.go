@@ -84,6 +84,9 @@ type Seed struct {
 // ErrDuplicate means that a node with this one's UUID is running already.
 var ErrDuplicate = errors.New("placement: another process runs as this node: its data folder is a copy")
 
+// ErrRemoved means that this node was removed from its cluster.
+var ErrRemoved = errors.New("placement: this node is not in its cluster any more")
+
 // A Group is a node's part in placement: it knows the newest map that has reached this
 // node, and votes on changes of it if this node is to.
 type Group struct {
@@ -154,7 +157,10 @@ func Open(cfg GroupConfig) (*Group, error) {
 		return nil, err
 	}
 	if g.founders != nil || g.shouldVote() {
-		if err := g.openMember(false); err != nil {
+		switch err := g.openMember(saysNothing); {
+		case errors.Is(err, errUnsure):
+			g.log.Info("this node votes on the map once the leader has looked after it")
+		case err != nil:
 			g.end(nil)
 			return nil, err
 		}

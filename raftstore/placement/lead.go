@@ -41,7 +41,11 @@ func (g *Group) probed(_ context.Context, p probe) (probeAnswer, error) {
 		return probeAnswer{}, nil // it begins by itself, with all founders
 	case m == nil && (p.Member || g.shouldVote()):
 		// The leader is to find Raft running when it adds this node.
-		if err := g.openMember(p.Votes); err != nil {
+		leader := saysNoVoter
+		if p.Votes {
+			leader = saysVoter
+		}
+		if err := g.openMember(leader); err != nil {
 			if errors.Is(err, errVotesLost) {
 				g.end(err)
 			}

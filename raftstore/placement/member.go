@@ -147,10 +147,19 @@ func (g *Group) raftConfig(leads chan bool) *raft.Config {
 	return conf
 }
 
+// A say is what the leader says of this node.
+type say uint8
+
+const (
+	saysNothing say = iota // it was not asked
+	saysNoVoter
+	saysVoter
+)
+
 // openMember starts Raft unless it runs. It begins the group if this node is one of its
-// founders and the log is empty. votes says that the leader has this node as a voter. The
-// error is errVotesLost if the node has voted, or may have, and knows nothing of it.
-func (g *Group) openMember(votes bool) (err error) {
+// founders and the log is empty. The error is errVotesLost if the node has voted, or may
+// have, and knows nothing of it, and errUnsure if only the leader can tell.
+func (g *Group) openMember(leader say) (err error) {
 	g.memberMu.Lock()
 	defer g.memberMu.Unlock()
 	if g.running() != nil || g.ctx.Err() != nil {
@@ -181,8 +190,9 @@ func (g *Group) openMember(votes bool) (err error) {
 	if err != nil {
 		return err
 	}
-	lost := !exists && (g.founders == nil && votes || g.founders != nil && g.Map().Version > 0)
-	if err := g.markVotes(st.stable, exists, lost); err != nil {
+	lost := !exists && (g.founders == nil && leader == saysVoter || g.founders != nil && g.Map().Version > 0)
+	unsure := !exists && g.founders == nil && leader == saysNothing
+	if err := g.markVotes(st.stable, exists, lost, unsure); err != nil {
 		return err
 	}
 	if !exists && g.founders != nil {

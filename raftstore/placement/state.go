@@ -23,6 +23,8 @@ const (
 type Refusal struct {
 	Field string `json:"field"`
 	Rule  string `json:"rule"`
+	// Removed: the node in that field was removed from the cluster.
+	Removed bool `json:"removed,omitempty"`
 }
 
 func (r *Refusal) Error() string { return "placement: " + r.Field + ": " + r.Rule }
@@ -170,7 +172,9 @@ func holdsReplica(m *Map, id NodeID) bool {
 func (s *State) removedNode(field string, id NodeID) error {
 	for _, n := range s.retired.Nodes {
 		if n.ID == id {
-			return refuse(field, "node %s (%q) was removed from the cluster: to have it back, let it begin with an empty data folder", id, n.Name)
+			r := refuse(field, "node %s (%q) was removed from the cluster: to have it back, let it begin with an empty data folder", id, n.Name)
+			r.Removed = true
+			return r
 		}
 	}
 	return nil

@@ -16,6 +16,10 @@ import (
 // do so only once in a term is not there.
 var errVotesLost = errors.New("placement: the votes of this node are lost, and must not be given again")
 
+// errUnsure means that this node is to vote and has nothing of Raft: either it is new, or
+// what it had is lost together with all that would show it. The leader knows which.
+var errUnsure = errors.New("placement: only the leader knows whether this node has voted")
+
 // markKey is where raft.db has the mark.
 var markKey = []byte("belfry-mark")
 
@@ -25,8 +29,9 @@ func (g *Group) markPath() string { return filepath.Clean(g.cfg.Dir) + ".voter" 
 
 // markVotes checks that raft.db is the one in which this node has voted, and marks a new
 // one before Raft may vote: the same random text is in raft.db and in a file elsewhere.
-// exists says that there is anything of Raft, lost that there should be.
-func (g *Group) markVotes(stable raft.StableStore, exists, lost bool) error {
+// exists says that there is anything of Raft, lost that there should be, unsure that there
+// may have been.
+func (g *Group) markVotes(stable raft.StableStore, exists, lost, unsure bool) error {
 	file, err := os.ReadFile(g.markPath())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -42,6 +47,8 @@ func (g *Group) markVotes(stable raft.StableStore, exists, lost bool) error {
 	}
 	unmarked := mark == "" && len(has) == 0
 	switch {
+	case unmarked && unsure:
+		return errUnsure
 	case unmarked && !lost && (!exists || term > 0):
 		// New, or of a time before there were marks. Raft does not run yet, so this need not
 		// wait for room on the disk: whoever opens it tries again.

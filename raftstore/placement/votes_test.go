@@ -32,6 +32,11 @@ func TestLostVotes(t *testing.T) {
 			delete(w.disks, dir)
 			return errors.Join(os.RemoveAll(dir), os.Remove(dir+".voter"))
 		}},
+		"raft.db of another, with its mark":   {2, loseVotes},
+		"raft.db of a founder, with its mark": {1, loseVotes},
+		"all of a founder but the map": {1, func(w *world, dir string) error {
+			return errors.Join(loseVotes(w, dir), os.Remove(filepath.Join(dir, "founders.json")))
+		}},
 		"raft.db is one of another node": {1, func(w *world, dir string) error {
 			w.disks[dir] = w.disks[filepath.Join(filepath.Dir(dir), "a")]
 			return nil
@@ -62,6 +67,38 @@ func TestLostVotes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// loseVotes takes away raft.db and its mark, and leaves the map.
+func loseVotes(w *world, dir string) error {
+	delete(w.disks, dir)
+	return os.Remove(dir + ".voter")
+}
+
+// TestLostVotesWithoutLeader has a voter whose votes are lost make up a majority with one
+// that has them, where no leader can tell that they are: it must not vote before one does.
+func TestLostVotesWithoutLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		all := w.threeAndOne()
+		for _, p := range all {
+			p.stop()
+		}
+		if err := loseVotes(w, all[2].cfg.Dir); err != nil {
+			t.Fatal(err)
+		}
+		lost, has := w.run(all[2].cfg), w.run(all[0].cfg)
+		time.Sleep(5 * time.Minute)
+		if leader, _ := has.Leader(); leader != "" || lost.running() != nil {
+			t.Fatalf("%q leads, or the node without votes runs Raft: %v", leader, lost.running() != nil)
+		}
+		w.run(all[1].cfg)
+		<-lost.Done()
+		if err := lost.Err(); !errors.Is(err, errVotesLost) || !strings.Contains(err.Error(), "belfry cluster replace-node") {
+			t.Errorf("the node ended with %v, want errVotesLost and the command", err)
+		}
+		lost.stop()
+	})
 }
 
 // TestVotesKept restarts voters that have all they had, and one that died before it noted
