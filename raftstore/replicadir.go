@@ -39,10 +39,9 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 		want.Since = have.Since
 	}
 	rebuild := fmt.Sprintf("make it anew from the others with: belfry cluster rebuild-replica %d %s", shard, cfg.Node)
-	files := &replica.Config{Dir: dir, RaftLog: cfg.RaftLog, SegmentBytes: cfg.SegmentBytes, WALFS: cfg.walFS, Log: cfg.Log}
 	switch {
 	case have == want && !r.Made:
-		return replica.MakeFiles(files)
+		return replica.MakeFiles(replicaFiles(dir, cfg))
 	case have == want:
 		err := replica.CheckFiles(dir, cfg.RaftLog)
 		if errors.Is(err, replica.ErrFilesLost) {
@@ -81,7 +80,41 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 	if err := errors.Join(writeFile(filepath.Join(dir, replicaFile), want), replica.SyncDir(filepath.Dir(dir))); err != nil {
 		return err
 	}
-	return replica.MakeFiles(files)
+	return replica.MakeFiles(replicaFiles(dir, cfg))
+}
+
+// MakeShards makes the files of shards that a node alone has never opened, or that it would
+// begin anew, if Solo: once it is in a cluster, shards without files have lost them.
+func (d *DataDir) MakeShards(cfg Config) error {
+	if !d.Solo() {
+		return nil
+	}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	for id := range d.known().Shards {
+		dir := filepath.Join(d.path, fmt.Sprintf("shard-%04d", id))
+		err := replica.CheckFiles(dir, cfg.RaftLog)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, replica.ErrFilesLost) {
+			return err
+		}
+		if err := errors.Join(os.MkdirAll(dir, dirMode), replica.SyncDir(d.path)); err != nil {
+			return err
+		}
+		if err := replica.MakeFiles(replicaFiles(dir, &cfg)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replicaFiles returns what replica.MakeFiles needs.
+func replicaFiles(dir string, cfg *Config) *replica.Config {
+	return &replica.Config{Dir: dir, RaftLog: cfg.RaftLog, SegmentBytes: cfg.SegmentBytes, WALFS: cfg.walFS, Log: cfg.Log}
 }
 
 // readReplicaInfo returns the zero value if there is no such file.

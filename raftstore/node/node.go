@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -105,6 +106,11 @@ func Open(cfg raftstore.Config, c Config) (n *Node, err error) {
 	if err := n.checkPlacement(dir); err != nil {
 		return n, err
 	}
+	if _, err := os.Stat(mapFile(dir)); errors.Is(err, fs.ErrNotExist) {
+		if err := n.data.MakeShards(cfg); err != nil {
+			return n, err
+		}
+	}
 	n.link, err = link.Open(link.Config{
 		ID: link.NodeID(n.data.Node()), Name: cfg.Node, Listen: c.Listen, Cluster: n.data.Cluster(),
 		TLS: c.TLS, Insecure: c.Insecure, Speaks: speaks, OnStatus: n.onStatus, OnPeer: n.onPeer,
@@ -156,11 +162,14 @@ func (n *Node) checkPlacement(dir string) error {
 	if n.data.Cluster() == "" {
 		return nil
 	}
-	if _, err := os.Stat(filepath.Join(dir, "map.json")); err != nil {
+	if _, err := os.Stat(mapFile(dir)); err != nil {
 		return fmt.Errorf("%w; %s is what this node knows of cluster %s, and may have its votes: begin with an empty data folder, and then run on another node the command that this one names: belfry cluster replace-node %s UUID", err, dir, n.data.Cluster(), n.name)
 	}
 	return nil
 }
+
+// mapFile returns the path of the newest map that the node has seen.
+func mapFile(dir string) string { return filepath.Join(dir, "map.json") }
 
 // blank stands for the map until there is one: a single shard that is nowhere.
 func blank() *placement.Map {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/placement"
+	"github.com/belfry-im/belfry/raftstore/replica"
 	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/raftstore/versions"
 	"github.com/belfry-im/belfry/shard/command"
@@ -286,6 +287,44 @@ func TestOneBecomesThree(t *testing.T) {
 		t.Errorf("a is still there: %+v", s)
 	}
 	all[3].holds(2)
+	// What was the first node comes back, and is told.
+	all[0].start(Config{})
+	eventually(t, "a ends", func() (bool, any) {
+		err := all[0].node.Failure()
+		return errors.Is(err, placement.ErrRemoved), err
+	})
+}
+
+// TestShardNeverOpened lets a node alone begin a cluster that was ended before it had
+// opened all of its shards.
+func TestShardNeverOpened(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{replica.LogWAL, replica.LogBolt} {
+		t.Run(kind, func(t *testing.T) {
+			m := machines(t, 1)[0]
+			cfg := m.storeConfig()
+			cfg.Shards, cfg.RaftLog = 3, kind
+			alone, err := raftstore.Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := alone.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.RemoveAll(filepath.Join(m.dir, "shard-0001")), os.Remove(filepath.Join(m.dir, "shard-0002", "stable.db"))); err != nil {
+				t.Fatal(err)
+			}
+			n, err := Open(cfg, Config{Listen: m.address, Advertise: m.address, Roles: placement.RoleGateway | placement.RoleStore})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.node = n
+			if s := m.healthy(0); len(s.Shards) != 3 {
+				t.Errorf("shards = %+v", s.Shards)
+			}
+			m.send(0)
+		})
+	}
 }
 
 // TestLostReplica wipes a replica's folder, the votes of another one, those of placement,
