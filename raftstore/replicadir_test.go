@@ -1,11 +1,15 @@
 package raftstore
 
 import (
+	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/link"
 	"github.com/belfry-im/belfry/raftstore/placement"
 	"github.com/belfry-im/belfry/raftstore/replica"
 )
@@ -114,5 +118,49 @@ func TestPrepareReplicaDir(t *testing.T) {
 				t.Errorf("replica.json = %+v, %v, want %+v", have, err, want)
 			}
 		})
+	}
+}
+
+// TestFilesAreMadeOnce has maps come in which a replica of this node is not noted as made:
+// what is lost of its files meanwhile is not made anew, and so found out.
+func TestFilesAreMadeOnce(t *testing.T) {
+	const self = placement.NodeID("self")
+	l, err := link.Open(link.Config{ID: link.NodeID(self), Name: "self", Cluster: testClusterID, Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	mapOf := func(version uint64, made bool) *placement.Map {
+		m := placement.Solo(placement.Node{ID: self, Name: "self"}, 1, placement.Config{Version: 1}, 1)
+		m.Version, m.Cluster = version, testClusterID
+		m.Shards[0].Founders = []string{"r1"}
+		m.Shards[0].Replicas[0] = placement.Replica{ID: "r1", Node: self, Made: made}
+		return m
+	}
+	cfg := testConfig(t)
+	cfg.Shards = 0
+	told := 0
+	cfg.Cluster = &Cluster{Node: self, Map: mapOf(1, false), Link: OverLink(l), Made: func(uint32, string) { told++ }}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.SetMap(mapOf(2, false)); err != nil {
+		t.Fatal(err)
+	}
+	votes := filepath.Join(s.replicaDir(0, "r1"), "stable.db")
+	if err := os.Remove(votes); err != nil {
+		t.Fatal(err)
+	}
+	before := told
+	if err := s.SetMap(mapOf(3, false)); err != nil || told != before+1 {
+		t.Errorf("another map: %v, placement was told %d times", err, told-before)
+	}
+	if err := s.SetMap(mapOf(4, true)); err == nil || !strings.Contains(err.Error(), "rebuild-replica 0") {
+		t.Errorf("the map that has the replica as made: %v, want what mends it", err)
+	}
+	if _, err := os.Stat(votes); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the votes are there again: %v", err)
 	}
 }

@@ -54,6 +54,7 @@ func (s *Store) reconcile(m *placement.Map) error {
 			s.removeReplica(s.replicaDir(here.id, here.replicaID))
 		})
 	}
+	made := map[string]bool{}
 	for i := range m.Shards {
 		of := &m.Shards[i]
 		r := of.On(s.cluster.Node)
@@ -64,20 +65,23 @@ func (s *Store) reconcile(m *placement.Map) error {
 		if sh.here() != nil {
 			continue
 		}
-		err := s.cluster.refuse(of.ID, prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, &s.cfg))
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if r.Made || !s.filesMade[r.ID] {
+			err := s.cluster.refuse(of.ID, prepareReplicaDir(s.replicaDir(of.ID, r.ID), m, of.ID, r, &s.cfg))
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
 		}
 		if !r.Made {
 			// It is opened once the map says so: from then on its vote cannot get lost
 			// unnoticed.
+			made[r.ID] = true
 			s.cluster.Made(of.ID, r.ID)
 			continue
 		}
 		kept = append(kept, s.openReplica(sh, of, r))
 	}
-	s.replicas = kept
+	s.replicas, s.filesMade = kept, made
 	s.budget.setReplicas(kept)
 	return errors.Join(errs...)
 }

@@ -267,6 +267,9 @@ type Store struct {
 	mapping  sync.Mutex    // held while a map is taken over
 	cleaned  bool          // removeLeftovers has run; guarded by mapping
 	replicas []*localShard // of this node; guarded by mapping
+	// filesMade has the IDs of replicas whose files were made and which are not open yet;
+	// guarded by mapping.
+	filesMade map[string]bool
 
 	// The shards are stopped before the rest, which answers for them while they drain.
 	shardsCtx            context.Context
