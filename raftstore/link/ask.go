@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// takeOverStep is how much later the next node stands for election.
-const takeOverStep = 100 * time.Millisecond
+// defaultTurn is Link.turn, except in tests.
+const defaultTurn = 100 * time.Millisecond
 
 // The small RPCs of Raft go over the control connection, so that neither a heartbeat nor
 // an election waits for a connection to be made: on a busy machine, elections end before
@@ -267,11 +267,11 @@ func (t *Transport) TakeOver(ctx context.Context, voters []raft.ServerID) error 
 		nowTerm, nowLast, _ := t.probe()
 		return t.lastBeat.Load() >= start.UnixNano() || nowTerm > term && nowLast > last
 	}
-	if err := t.turn(ctx, time.Duration(before)*takeOverStep); err != nil {
+	if err := t.turn(ctx, time.Duration(before)*t.link.turn); err != nil {
 		return err
 	}
 	if now, _ := t.term(); now != term && !led() {
-		if err := t.turn(ctx, takeOverStep); err != nil {
+		if err := t.turn(ctx, t.link.turn); err != nil {
 			return err
 		}
 	}

@@ -156,8 +156,8 @@ type testNode struct {
 	at       map[NodeID]time.Time // of the last state
 }
 
-// newTestNode opens the Link of a node called name, on a port of its own, unless change
-// says otherwise. Its ID is "id-" and its name.
+// newTestNode opens the Link of a node called name, on a port of its own, and with time-outs
+// that no busy machine reaches, unless change says otherwise. Its ID is "id-" and its name.
 func newTestNode(t testing.TB, name string, change func(*Config)) *testNode {
 	t.Helper()
 	n := &testNode{
@@ -166,6 +166,7 @@ func newTestNode(t testing.TB, name string, change func(*Config)) *testNode {
 	}
 	c := Config{
 		ID: n.id, Name: name, Cluster: testCluster, Listen: "127.0.0.1:0",
+		Silence: patience, Handshake: patience, RPC: patience, BulkStall: patience,
 		Log: slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		OnPeer: func(node NodeID, s PeerState) {
 			n.mu.Lock()
@@ -241,6 +242,17 @@ func connect(t testing.TB, nodes ...*testNode) {
 			}
 		}
 	}
+}
+
+// beats returns how many answered keep-alives of other have come since it is connected.
+func (n *testNode) beats(other *testNode) int {
+	s, _ := n.Link.peer(other.id).current()
+	if s == nil {
+		return 0
+	}
+	s.clock.mu.Lock()
+	defer s.clock.mu.Unlock()
+	return s.clock.taken
 }
 
 // security are the two ways in which most tests run.

@@ -74,6 +74,7 @@ type Link struct {
 	handshakes     chan struct{} // a place for each connection whose hello is not done
 	maxConns       int
 	strangerLimits strangerLimits
+	turn           time.Duration // how much later the next node stands for election
 	said           quieter
 	ctx            context.Context // ends with Close
 	cancel         context.CancelFunc
@@ -103,7 +104,7 @@ func Open(c Config) (*Link, error) {
 		config: c, log: c.Log, boot: rand.Uint64(),
 		handshakes:     make(chan struct{}, maxHandshakes),
 		maxConns:       maxConns,
-		strangerLimits: defaultStrangers, strangers: make(map[string]int),
+		strangerLimits: defaultStrangers, turn: defaultTurn, strangers: make(map[string]int),
 		cluster:    c.Cluster,
 		peers:      make(map[NodeID]*peer),
 		groups:     make(map[string]*Transport),

@@ -77,6 +77,7 @@ func runNode(text string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer n.Close()
+	n.turn = patience // a may hear later than c that b is gone
 	if err := n.Start(); err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func TestReplacedControl(t *testing.T) {
 	a.SetPeers([]Peer{{ID: b.id, Name: b.name, Address: toB.addr()}})
 	b.SetPeers([]Peer{{ID: a.id, Name: a.name, Address: toA.addr()}})
 	call := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := say(ctx, b.Conn(a.id), "hi")
 		return err
