@@ -90,7 +90,7 @@ func groupCIDs(t *testing.T, s *Store, group command.GroupID, member command.Use
 
 // Logins, groups and imports go on while leaderships move all the time.
 func TestEverythingGoesOnThroughTransfers(t *testing.T) {
-	c := newTestCluster(t, 3, 2, nil)
+	c := newTestCluster(t, 3, 2, oftenElected)
 	stop := make(chan struct{})
 	var moving sync.WaitGroup
 	transfers := 0
@@ -142,6 +142,7 @@ func TestEverythingGoesOnThroughTransfers(t *testing.T) {
 				t.Errorf("Import = %+v, %v", r, err)
 				return
 			}
+			time.Sleep(store.RetryAfter(err))
 		}
 		t.Error("Import: no answer to 100 attempts")
 	})

@@ -30,7 +30,8 @@ type testNode struct {
 }
 
 // A testCluster is several nodes of this process, over loopback. The first three have a
-// replica of every shard.
+// replica of every shard. Leaders are made where leaderships belong, and stay there though
+// the machine may stand still for seconds. Without a leader commands wait.
 type testCluster struct {
 	t     testing.TB
 	nodes []*testNode
@@ -54,7 +55,8 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 	}
 	for shard := range shards {
 		of := placement.Shard{ID: uint32(shard)}
-		for i := range min(nodes, 3) {
+		for k := range min(nodes, 3) {
+			i := (shard + k) % min(nodes, 3) // the leaders belong at different nodes
 			id := fmt.Sprintf("r%d-%d", shard, i)
 			of.Replicas = append(of.Replicas, placement.Replica{ID: id, Node: c.m.Nodes[i].ID})
 			of.Founders = append(of.Founders, id)
@@ -69,7 +71,7 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 	})
 	for i := range nodes {
 		n := &testNode{id: c.m.Nodes[i].ID, cfg: testConfig(t)}
-		n.cfg.Shards = 0
+		n.cfg.Shards, n.cfg.ElectionTimeout, n.cfg.leaderPatience = 0, 3*time.Second, time.Minute
 		if change != nil {
 			change(i, &n.cfg)
 		}
@@ -80,8 +82,30 @@ func newTestCluster(t testing.TB, nodes, shards int, change func(node int, cfg *
 		c.start(i)
 	}
 	c.connect()
+	c.elect()
 	c.ready()
 	return c
+}
+
+// oftenElected has as many elections as nodes have outside of tests.
+func oftenElected(_ int, cfg *Config) { cfg.ElectionTimeout = 0 }
+
+// elect has the first replica of each shard stand for election until it leads: the others
+// may not be open, or connected, at first.
+func (c *testCluster) elect() {
+	c.t.Helper()
+	for shard := range c.m.Shards {
+		sh := c.store(shard % min(len(c.nodes), 3)).shards()[shard]
+		pause, next := 50*time.Millisecond, time.Now()
+		eventually(c.t, fmt.Sprintf("shard %d has its first leader", shard), func() bool {
+			if time.Now().After(next) && sh.leading() == nil {
+				_ = sh.here().local.Campaign()
+				pause *= 2
+				next = time.Now().Add(pause)
+			}
+			return sh.leading() != nil
+		})
+	}
 }
 
 // start opens the link and the store of a node.
@@ -94,6 +118,7 @@ func (c *testCluster) start(i int) {
 	}
 	l, err := link.Open(link.Config{
 		ID: link.NodeID(n.id), Name: c.m.Nodes[i].Name, Cluster: testClusterID, Listen: "127.0.0.1:0", Log: log,
+		Silence: 20 * time.Second,
 		OnStatus: func(node link.NodeID, status []byte) {
 			if s := n.store.Load(); s != nil {
 				s.PeerStatus(placement.NodeID(node), status)
@@ -382,6 +407,8 @@ func (v *verifier) run(t *testing.T, at func() *Store, stop <-chan struct{}) {
 					t.Errorf("%s: message %d: %v", v.from, v.sent, errs[i])
 				}
 				v.doubts++
+				// What comes sooner may overtake what was refused.
+				time.Sleep(store.RetryAfter(errs[i]))
 				break
 			}
 			if err := results[i].Err(); err != nil {
@@ -461,7 +488,7 @@ func (c *testCluster) verify(t *testing.T, f func()) (all []*verifier) {
 func TestClusterLosesNothing(t *testing.T) {
 	for _, kind := range []string{"kill", "close"} {
 		t.Run(kind, func(t *testing.T) {
-			c := newTestCluster(t, 3, 2, nil)
+			c := newTestCluster(t, 3, 2, oftenElected)
 			c.verify(t, func() {
 				for range 3 {
 					time.Sleep(300 * time.Millisecond)

@@ -15,7 +15,7 @@ import (
 // Leaderships that are handed over under load cost clients nothing: no message, no
 // order, no error.
 func TestTransfersAreNotNoticed(t *testing.T) {
-	c := newTestCluster(t, 3, 2, nil)
+	c := newTestCluster(t, 3, 2, oftenElected)
 	done := 0
 	all := c.verify(t, func() {
 		for i := range 10 {

@@ -47,7 +47,8 @@ type leaderEnd interface {
 // those that the leadership leaves unanswered at its end come back, before all that was
 // submitted since.
 type line struct {
-	limit int // bytes of operations; further ones get ErrUnavailable
+	limit    int           // bytes of operations; further ones get ErrUnavailable
+	patience time.Duration // leaderPatience, except in tests
 	// find returns where the leader is, nil while it is not known. It is called with mu
 	// held, and must not call the line.
 	find func() leaderEnd
@@ -76,7 +77,7 @@ type line struct {
 }
 
 func newLine(limit int, find func() leaderEnd, moved func(*operation)) *line {
-	ln := &line{limit: limit, find: find, moved: moved}
+	ln := &line{limit: limit, patience: leaderPatience, find: find, moved: moved}
 	ln.timer = time.AfterFunc(time.Hour, ln.tick)
 	ln.timer.Stop()
 	return ln
@@ -226,7 +227,7 @@ func (ln *line) settle() {
 // schedule makes the timer look again after a pause, and gives operations that wait a
 // time at which they give up. The caller holds mu.
 func (ln *line) schedule() {
-	giveUp := time.Now().Add(leaderPatience)
+	giveUp := time.Now().Add(ln.patience)
 	for _, list := range [...][]*operation{ln.lost, ln.waiting[ln.sent:]} {
 		for _, op := range list {
 			if !op.over && op.giveUp.IsZero() {

@@ -48,6 +48,7 @@ type shardRef struct {
 func newShardRef(s *Store, id uint32) *shardRef {
 	sh := &shardRef{id: id, store: s, log: s.cfg.Log.With("shard", id), metrics: s.metrics.shard(id)}
 	sh.line = newLine(s.cfg.QueueBytes, sh.find, s.deferred.retry)
+	sh.line.patience = s.cfg.leaderPatience
 	sh.line.later = s.deferred.answerWith
 	sh.line.resent = sh.metrics.resent
 	return sh

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,8 +128,8 @@ type Config struct {
 
 	walFS replica.VFS          // nil: the file system
 	meter func() memoryReading // nil: the runtime's
-	// expectPatience replaces the constant of that name unless it is 0.
-	expectPatience time.Duration
+	// These replace the constants of their names unless they are 0.
+	expectPatience, leaderPatience time.Duration
 	// arenaBytes is what one shard can hold, default ring.MaxBytes. As under
 	// MemoryLimit, retention shortens and sends are refused before it is reached.
 	arenaBytes int64
@@ -183,9 +184,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.arenaBytes == 0 {
 		c.arenaBytes = ring.MaxBytes
 	}
-	if c.expectPatience == 0 {
-		c.expectPatience = expectPatience
-	}
+	c.expectPatience = cmp.Or(c.expectPatience, expectPatience)
+	c.leaderPatience = cmp.Or(c.leaderPatience, leaderPatience)
 	if c.meter == nil {
 		c.meter = readMemory
 	}

@@ -75,6 +75,7 @@ type Link struct {
 	maxConns       int
 	strangerLimits strangerLimits
 	turn           time.Duration // how much later the next node stands for election
+	decide         time.Duration // how long a peer whose connection ended is dialed before it is Lost, unless it is found to be Gone
 	said           quieter
 	ctx            context.Context // ends with Close
 	cancel         context.CancelFunc
@@ -104,7 +105,7 @@ func Open(c Config) (*Link, error) {
 		config: c, log: c.Log, boot: rand.Uint64(),
 		handshakes:     make(chan struct{}, maxHandshakes),
 		maxConns:       maxConns,
-		strangerLimits: defaultStrangers, turn: defaultTurn, strangers: make(map[string]int),
+		strangerLimits: defaultStrangers, turn: defaultTurn, decide: defaultDecide, strangers: make(map[string]int),
 		cluster:    c.Cluster,
 		peers:      make(map[NodeID]*peer),
 		groups:     make(map[string]*Transport),

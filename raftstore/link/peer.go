@@ -13,12 +13,11 @@ import (
 const (
 	dialPauseMin = 50 * time.Millisecond
 	dialPauseMax = time.Second
-	// decideWithin is how long a peer whose connection ended is dialed before it is Lost,
-	// unless it is found to be Gone. Meanwhile it is dialed every decidePause, because a
-	// process that is being killed may still take a connection.
-	decideWithin = 100 * time.Millisecond
-	decidePause  = 5 * time.Millisecond
-	maxEvents    = 64 // changes of state that OnPeer has not been called with; the oldest are skipped
+	// defaultDecide is Link.decide, except in tests. Meanwhile a peer is dialed every
+	// decidePause, because a process that is being killed may still take a connection.
+	defaultDecide = 100 * time.Millisecond
+	decidePause   = 5 * time.Millisecond
+	maxEvents     = 64 // changes of state that OnPeer has not been called with; the oldest are skipped
 )
 
 // A peer is another node. Its goroutine run keeps a control connection to it.
@@ -163,7 +162,7 @@ func (p *peer) detach(s *session, err error) {
 		p.link.log.Info("lost the control connection to a node", "peer", p.name(), "err", err)
 	}
 	p.closeCalls()
-	time.AfterFunc(decideWithin, p.lost)
+	time.AfterFunc(p.link.decide, p.lost)
 	poke(p.wake)
 }
 
@@ -297,7 +296,7 @@ func (p *peer) run() {
 func (p *peer) lost() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session == nil && p.state == Connected && time.Since(p.ended) >= decideWithin {
+	if p.session == nil && p.state == Connected && time.Since(p.ended) >= p.link.decide {
 		p.setState(Lost)
 	}
 }
