@@ -13,10 +13,6 @@ import (
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// maxReads bounds the reads from memory for other nodes that run at a time. Past it,
-// what these nodes send waits.
-const maxReads = 64
-
 // A remoteEnd is the leader of a shard on another node.
 type remoteEnd struct {
 	shard  *shardRef
@@ -66,24 +62,25 @@ func (s *Store) Exchange(ctx context.Context, _ string, r peer.Request, done fun
 		err = l.order(&r, done)
 	case peer.Read, peer.ReadApart, peer.Status, peer.Tell, peer.Transient, peer.Live, peer.Attention, peer.Away,
 		peer.Reserve, peer.Unreserve:
-		answer := func(r *peer.Request, done func(peer.Answer)) { l.answerReads(ctx, r, done) }
-		if r.Kind >= peer.Status {
-			answer = l.answerCall
-		}
-		select {
-		case s.reads <- struct{}{}:
-			go func() {
-				defer func() { <-s.reads }()
-				answer(&r, done)
-			}()
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+		err = s.reads.run(func() { l.answerApart(ctx, &r, done) })
 	default:
 		err = fmt.Errorf("%w: request of kind %d is not known: the leader's node is older than the one that asks", peer.ErrFailed, r.Kind)
 	}
 	if err != nil {
 		done(peer.Answer{Term: l.number, Err: err})
+	}
+}
+
+// answerApart answers a request that has no place among commands, unless nobody waits for
+// its answer any more.
+func (l *leader) answerApart(ctx context.Context, r *peer.Request, done func(peer.Answer)) {
+	switch {
+	case ctx.Err() != nil:
+		done(peer.Answer{Term: l.number, Err: ctx.Err()})
+	case r.Kind >= peer.Status:
+		l.answerCall(r, done)
+	default:
+		l.answerReads(ctx, r, done)
 	}
 }
 

@@ -254,9 +254,9 @@ type Store struct {
 	reservations store.Reservations
 	loginRate    *keyRate[command.UserID] // counts nothing without a cluster
 	deferred     *deferred
-	cluster      *cluster      // nil: this node is alone
-	reads        chan struct{} // holds a value for each read for another node that runs
-	publishing   sync.Mutex    // held while the status is set
+	cluster      *cluster   // nil: this node is alone
+	reads        readQueue  // for other nodes
+	publishing   sync.Mutex // held while the status is set
 	budget       *budget
 	data         *DataDir
 
@@ -317,7 +317,6 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.deferred = newDeferred(s.submit)
 	s.cluster = newCluster(cfg.Cluster)
-	s.reads = make(chan struct{}, maxReads)
 	s.checkDisk()
 
 	rest, stopRest := context.WithCancel(context.Background())
@@ -379,6 +378,7 @@ func (s *Store) Close() error {
 		s.stopShards()
 		s.mapping.Unlock()
 		s.shardRuns.Wait()
+		s.reads.close()
 		if s.cluster != nil {
 			s.cluster.close()
 			for _, sh := range s.shards() {

@@ -64,6 +64,10 @@ const (
 	Unreserve
 )
 
+// ordered reports whether a request has a place among others: those that have not wait for
+// nothing else, and nothing waits for them.
+func (k Kind) ordered() bool { return k <= Committed }
+
 // A Request asks the leader of a shard to do something.
 type Request struct {
 	Kind  Kind

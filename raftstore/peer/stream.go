@@ -12,9 +12,14 @@ import (
 	"google.golang.org/grpc"
 )
 
-// maxOpen bounds the bytes of requests of one Stream that have no answer. Past that,
-// Send refuses.
-const maxOpen = 64 << 20
+const (
+	// maxOpen bounds the bytes of requests of one Stream that have no answer. Past that,
+	// Send refuses.
+	maxOpen = 64 << 20
+	// maxOpenApart is maxOpen for requests that are not ordered: the rest is left to those
+	// that are.
+	maxOpenApart = maxOpen / 2
+)
 
 // A Stream carries requests to one other node, from Open until it breaks.
 type Stream struct {
@@ -50,13 +55,16 @@ func Open(conn grpc.ClientConnInterface) *Stream {
 func (s *Stream) Send(r Request, done func(Answer)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := len(r.Body) + itemBytes
+	size, most := len(r.Body)+itemBytes, maxOpen
+	if !r.Kind.ordered() {
+		most = maxOpenApart
+	}
 	switch {
 	case s.err != nil:
 		return s.err
 	case len(r.Body) > MaxBody:
 		return fmt.Errorf("%w: body of %d bytes, want at most %d", ErrFailed, len(r.Body), MaxBody)
-	case s.bytes+size > maxOpen:
+	case s.bytes+size > most:
 		return store.Unavailable(time.Second, "too much waits for an answer of the other node")
 	}
 	s.last++

@@ -204,3 +204,29 @@ func TestStreamRefusesNonsense(t *testing.T) {
 		t.Errorf("answer %x to nonsense", m)
 	}
 }
+
+// Reads that are not answered leave room for commands.
+func TestReadsLeaveRoom(t *testing.T) {
+	release := make(chan struct{})
+	conn, _ := connect(t, handlerFunc(func(_ context.Context, _ string, _ Request, answer func(Answer)) {
+		go func() {
+			<-release
+			answer(Answer{})
+		}()
+	}))
+	s := Open(conn)
+	defer s.Close()
+	defer close(release)
+	body := make([]byte, 4<<20)
+	reads := 0
+	for ; s.Send(Request{Kind: Read, Body: body}, func(Answer) {}) == nil; reads++ {
+	}
+	if reads != maxOpenApart/(len(body)+itemBytes) {
+		t.Errorf("%d reads of 4 MiB are open at a time", reads)
+	}
+	for _, kind := range []Kind{Command, Login, Committed} {
+		if err := s.Send(Request{Kind: kind, Body: body}, func(Answer) {}); err != nil {
+			t.Errorf("a request of kind %d behind reads: %v", kind, err)
+		}
+	}
+}
