@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	// maxHandshakes bounds the connections whose hello is not done; further ones wait in
-	// the backlog of the port. So whoever never says hello costs one of them, for
-	// Config.Handshake.
+	// maxHandshakes bounds the connections whose hello is not done, see crowd. Whoever never
+	// says hello has one of them for Config.Handshake.
 	maxHandshakes = 256
 	acceptPause   = 50 * time.Millisecond // after the port failed, as without descriptors
 	lingerBytes   = 64 << 10
@@ -24,23 +23,25 @@ const (
 
 func (l *Link) acceptLoop(ln net.Listener) {
 	for {
-		select {
-		case l.handshakes <- struct{}{}:
-		case <-l.ctx.Done():
-			return
-		}
 		raw, err := ln.Accept()
-		if err == nil && !l.spawn(func() {
-			defer func() { <-l.handshakes }()
-			l.receive(raw)
-		}) {
-			raw.Close()
-			err = errClosed
+		if err == nil {
+			g := newGuest(raw, func() { raw.Close() })
+			out := l.handshakes.enter(g)
+			if out != nil {
+				out.end()
+				l.metrics.refusals.WithLabelValues(codeLimit).Inc()
+			}
+			if !l.spawn(func() {
+				defer l.handshakes.leave(g)
+				l.receive(raw, g)
+			}) {
+				raw.Close()
+				err = errClosed
+			}
 		}
 		if err == nil {
 			continue
 		}
-		<-l.handshakes
 		if l.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -53,8 +54,9 @@ func (l *Link) acceptLoop(ln net.Listener) {
 	}
 }
 
-// receive does the acceptor's part of a handshake and hands the connection on.
-func (l *Link) receive(raw net.Conn) {
+// receive does the acceptor's part of a handshake and hands the connection on. g stands
+// for it among those whose hello is not done.
+func (l *Link) receive(raw net.Conn, g *guest) {
 	stop := context.AfterFunc(l.ctx, func() { raw.Close() })
 	defer stop()
 	raw.SetDeadline(time.Now().Add(l.config.Handshake))
@@ -69,6 +71,7 @@ func (l *Link) receive(raw net.Conn) {
 			w := welcome{Speaks: l.config.Speaks, Cluster: l.Cluster(), ID: l.config.ID, Name: l.config.Name, Boot: l.boot}
 			if err = writeMessage(answer, "", w); err == nil {
 				raw.SetDeadline(time.Time{})
+				l.handshakes.leave(g)
 				if !stop() { // Close has begun, and would not find it any more
 					c.Close()
 					return

@@ -14,15 +14,15 @@ import (
 // More are refused. 256 Raft groups need at most four each.
 const maxConns = 1024
 
-// strangerLimits bound the connections that nodes have made which are not in the map: those
-// that found a cluster or join one, and whoever else has a certificate.
-type strangerLimits struct {
-	all, each int           // of all of them together, and of one by its name; more are refused
-	time      time.Duration // then one is closed, unless its node is in the map by now
-}
-
-// Nodes that join make one connection for each call, which takes 20 s at most.
-var defaultStrangers = strangerLimits{all: 64, each: 8, time: time.Minute}
+const (
+	// maxStrangers bounds the connections that nodes have made which are not in the map, see
+	// crowd: those that found a cluster or join one, and whoever else has a certificate.
+	maxStrangers = 64
+	// strangerTime is after how long such a connection is closed, unless its node is in
+	// the map by then. Nodes that join make one connection for each call, which takes 20 s
+	// at most.
+	strangerTime = time.Minute
+)
 
 // A conn is a connection whose hello is done.
 type conn struct {
@@ -34,7 +34,8 @@ type conn struct {
 	speaks   versions.Set // what the peer reads
 	boot     uint64       // of the peer's process
 	accepted bool         // the peer has made it
-	expiry   *time.Timer  // of a stranger's; nil for others; guarded by Link.mu
+	guest    *guest       // of a stranger's; nil for others; guarded by Link.mu, as expiry
+	expiry   *time.Timer  // of a stranger's
 	once     sync.Once
 }
 
@@ -51,47 +52,43 @@ func (c *conn) Close() error {
 	return c.raw.Close()
 }
 
-// register counts c among the connections that Close ends.
+// register counts c among the connections that Close ends. For that of a stranger another
+// one may have to go.
 func (l *Link) register(c *conn) error {
+	out, err := l.count(c)
+	if out != nil {
+		out.end()
+	}
+	return err
+}
+
+func (l *Link) count(c *conn) (out *guest, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return errClosed
+		return nil, errClosed
 	}
 	n := connCount{c.peer.ID, c.kind}
 	if l.connCounts[n] >= l.maxConns {
-		return refuse(codeLimit, "%d connections %s with one peer are open", l.maxConns, c.kind)
+		return nil, refuse(codeLimit, "%d connections %s with one peer are open", l.maxConns, c.kind)
 	}
 	if c.accepted && l.peers[c.peer.ID] == nil {
-		if err := l.admitStranger(c); err != nil {
-			return err
-		}
+		c.guest = newGuest(c.raw, func() {
+			l.noteRefusal(false, c.raw.RemoteAddr().String(), c.peer.Name, c.kind,
+				refuse(codeLimit, "connections of nodes that are not in the map are open, as many as may be, and others want one"))
+			c.Close()
+		})
+		c.expiry = time.AfterFunc(l.strangerTime, func() {
+			if l.peer(c.peer.ID) == nil {
+				c.Close()
+			}
+		})
+		out = l.strangers.enter(c.guest)
 	}
 	l.connCounts[n]++
 	l.conns[c] = struct{}{}
 	l.metrics.connections.WithLabelValues(string(c.kind)).Inc()
-	return nil
-}
-
-// admitStranger counts a connection of a node that is not in the map. The caller holds mu.
-func (l *Link) admitStranger(c *conn) error {
-	all, each := 0, l.strangers[c.peer.Name]
-	for _, n := range l.strangers {
-		all += n
-	}
-	switch {
-	case all >= l.strangerLimits.all:
-		return refuse(codeLimit, "%d connections of nodes that are not in the map are open", all)
-	case each >= l.strangerLimits.each:
-		return refuse(codeLimit, "%d connections of %s, which is not in the map, are open", each, c.peer.Name)
-	}
-	l.strangers[c.peer.Name]++
-	c.expiry = time.AfterFunc(l.strangerLimits.time, func() {
-		if l.peer(c.peer.ID) == nil {
-			c.Close()
-		}
-	})
-	return nil
+	return out, nil
 }
 
 type connCount struct {
@@ -108,9 +105,7 @@ func (l *Link) forget(c *conn) {
 	delete(l.conns, c)
 	if c.expiry != nil {
 		c.expiry.Stop()
-		if l.strangers[c.peer.Name]--; l.strangers[c.peer.Name] == 0 {
-			delete(l.strangers, c.peer.Name)
-		}
+		l.strangers.leave(c.guest)
 	}
 	n := connCount{c.peer.ID, c.kind}
 	if l.connCounts[n]--; l.connCounts[n] == 0 {

@@ -63,23 +63,24 @@ func (s PeerState) String() string {
 
 // A Link is a node's end of its connections with the other nodes.
 type Link struct {
-	config         Config
-	log            *slog.Logger
-	creds          *certs // nil without TLS
-	boot           uint64 // a number of this process
-	metrics        *metrics
-	server         *grpc.Server
-	rpcs           *queue        // connections for server
-	bulk           *rate.Limiter // nil without a limit
-	handshakes     chan struct{} // a place for each connection whose hello is not done
-	maxConns       int
-	strangerLimits strangerLimits
-	turn           time.Duration // how much later the next node stands for election
-	decide         time.Duration // how long a peer whose connection ended is dialed before it is Lost, unless it is found to be Gone
-	said           quieter
-	ctx            context.Context // ends with Close
-	cancel         context.CancelFunc
-	work           sync.WaitGroup
+	config       Config
+	log          *slog.Logger
+	creds        *certs // nil without TLS
+	boot         uint64 // a number of this process
+	metrics      *metrics
+	server       *grpc.Server
+	rpcs         *queue        // connections for server
+	bulk         *rate.Limiter // nil without a limit
+	handshakes   crowd         // connections whose hello is not done
+	strangers    crowd         // those of nodes that were not in the map then
+	strangerTime time.Duration // of each of these
+	maxConns     int
+	turn         time.Duration // how much later the next node stands for election
+	decide       time.Duration // how long a peer whose connection ended is dialed before it is Lost, unless it is found to be Gone
+	said         quieter
+	ctx          context.Context // ends with Close
+	cancel       context.CancelFunc
+	work         sync.WaitGroup
 
 	// A peer's mutex is never taken while this one is held.
 	mu         sync.RWMutex
@@ -93,7 +94,6 @@ type Link struct {
 	groups     map[string]*Transport
 	conns      map[*conn]struct{}
 	connCounts map[connCount]int
-	strangers  map[string]int // connections that nodes have made which were not in the map then, by name
 }
 
 // Open checks the configuration and reads the certificates. It opens no port.
@@ -103,9 +103,9 @@ func Open(c Config) (*Link, error) {
 	}
 	l := &Link{
 		config: c, log: c.Log, boot: rand.Uint64(),
-		handshakes:     make(chan struct{}, maxHandshakes),
-		maxConns:       maxConns,
-		strangerLimits: defaultStrangers, turn: defaultTurn, decide: defaultDecide, strangers: make(map[string]int),
+		handshakes: crowd{max: maxHandshakes},
+		strangers:  crowd{max: maxStrangers}, strangerTime: strangerTime,
+		maxConns: maxConns, turn: defaultTurn, decide: defaultDecide,
 		cluster:    c.Cluster,
 		peers:      make(map[NodeID]*peer),
 		groups:     make(map[string]*Transport),

@@ -1,13 +1,51 @@
 package link
 
 import (
-	"errors"
 	"testing"
 	"time"
 )
 
-// TestStrangers has nodes that are not in the map connect more often, and for longer, than
-// they may. Peers get in all the while.
+// TestCrowd fills a crowd from several addresses.
+func TestCrowd(t *testing.T) {
+	c := crowd{max: 4}
+	enter := func(host, wantOut string) *guest {
+		t.Helper()
+		g := &guest{host: host}
+		out := ""
+		if g := c.enter(g); g != nil {
+			out = g.host
+		}
+		if out != wantOut {
+			t.Errorf("for one of %s one of %q goes, want %q", host, out, wantOut)
+		}
+		return g
+	}
+	x1 := enter("x", "")
+	for range 3 {
+		enter("x", "")
+	}
+	enter("x", "x")
+	if c.leave(x1); c.size() != 4 { // it has gone already
+		t.Errorf("%d places are taken, want 4", c.size())
+	}
+	a := enter("a", "x")
+	enter("x", "x")
+	b1, b2 := enter("b", "x"), enter("b", "x")
+	enter("x", "x") // of two addresses with two, the older one
+	enter("b", "b")
+	if c.leave(b1); c.size() != 4 { // it has gone already
+		t.Errorf("%d places are taken, want 4", c.size())
+	}
+	c.leave(b2)
+	c.leave(a)
+	if c.size() != 2 {
+		t.Errorf("%d places are taken, want 2", c.size())
+	}
+	enter("a", "")
+}
+
+// TestStrangers has nodes that are not in the map hold as many connections as they may:
+// others of them get in all the same, and peers lose none.
 func TestStrangers(t *testing.T) {
 	for _, s := range security {
 		t.Run(s.name, func(t *testing.T) {
@@ -21,54 +59,50 @@ func TestStrangers(t *testing.T) {
 					}
 				})
 				n.Link.mu.Lock()
-				n.strangerLimits = strangerLimits{all: 5, each: 3, time: time.Hour}
+				n.strangerTime, n.strangers.max = time.Hour, 5
 				n.Link.mu.Unlock()
 				n.start(t)
 				return n
 			}
 			a, peer := node("a", testCluster), node("peer", testCluster)
-			dial := func(from *testNode) (*conn, error) {
-				return from.dial(t.Context(), target{address: a.Addr().String(), kind: kindRPC})
-			}
-			limited := func(err error) bool {
-				r, ok := errors.AsType[*refusal](err)
-				return ok && r.code == codeLimit
-			}
-			var open []*conn
-			for name, may := range map[string]int{"x": 3, "y": 2} {
-				from := node(name, "")
-				for range may {
-					c, err := dial(from)
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer c.Close()
-					open = append(open, c)
+			dial := func(from *testNode) *conn {
+				t.Helper()
+				c, err := from.dial(t.Context(), target{address: a.Addr().String(), kind: kindRPC})
+				if err != nil {
+					t.Fatalf("%s: %v", from.name, err)
 				}
-				if name == "x" || len(open) == 5 {
-					if _, err := dial(from); !limited(err) {
-						t.Errorf("another connection of %s = %v, want that it is refused", name, err)
-					}
-				}
+				t.Cleanup(func() { c.Close() })
+				return c
+			}
+			x := node("x", "")
+			oldest := dial(x)
+			for range 4 {
+				dial(x)
 			}
 			connect(t, a, peer)
+			last := dial(peer)
 			for range 8 {
-				c, err := dial(peer)
-				if err != nil {
-					t.Fatalf("a peer: %v", err)
-				}
-				defer c.Close()
+				dial(peer)
 			}
-			// One that leaves makes room for another.
-			open[0].Close()
-			z := node("z", "")
-			eventually(t, "there is room again", func() bool {
-				c, err := dial(z)
-				if err == nil {
-					t.Cleanup(func() { c.Close() })
+			dial(node("joins", ""))
+			isClosed := func(c *conn, within time.Duration) bool {
+				c.SetReadDeadline(time.Now().Add(within))
+				var err error
+				for buf := make([]byte, 4096); err == nil; { // what gRPC says first
+					_, err = c.Read(buf)
 				}
-				return err == nil
-			})
+				return !isTimeout(err)
+			}
+			if !isClosed(oldest, patience) {
+				t.Error("the oldest connection of a stranger stays open")
+			}
+			if isClosed(last, time.Millisecond) {
+				t.Error("a connection of a peer was closed")
+			}
+			if n := a.strangers.size(); n != 5 {
+				t.Errorf("%d connections are counted, want 5", n)
+			}
+			eventually(t, "it is said", func() bool { return a.log.has("not in the map are open") })
 		})
 	}
 }
@@ -77,7 +111,7 @@ func TestStrangers(t *testing.T) {
 func TestStrangersExpire(t *testing.T) {
 	noLeak(t)
 	a, x := newTestNode(t, "a", nil), newTestNode(t, "x", func(c *Config) { c.Cluster = "" })
-	a.strangerLimits.time = 20 * time.Millisecond
+	a.strangerTime = 20 * time.Millisecond
 	for _, n := range []*testNode{a, x} {
 		n.start(t)
 	}
@@ -96,9 +130,5 @@ func TestStrangersExpire(t *testing.T) {
 	if isTimeout(err) {
 		t.Error("the connection of a stranger stays open")
 	}
-	eventually(t, "none is counted", func() bool {
-		a.Link.mu.RLock()
-		defer a.Link.mu.RUnlock()
-		return len(a.strangers) == 0
-	})
+	eventually(t, "none is counted", func() bool { return a.strangers.size() == 0 })
 }
