@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/belfry-im/belfry/raftstore/placement"
 )
@@ -134,4 +135,13 @@ func (s *Store) replicaDir(shard uint32, id string) string {
 		name += "-" + id
 	}
 	return filepath.Join(s.cfg.Dir, name)
+}
+
+// CatchingUp reports whether a replica on this node gets its state from a snapshot, or
+// makes up for what came after that.
+func (s *Store) CatchingUp() bool {
+	return slices.ContainsFunc(s.shards(), func(sh *shardRef) bool {
+		here := sh.here()
+		return here != nil && here.local.CatchingUp()
+	})
 }

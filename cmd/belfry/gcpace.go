@@ -25,13 +25,18 @@ const (
 	// little because nearly all of the heap is blocks of messages, which cost nothing to
 	// mark: GOGC's 100 would double the memory for no less work.
 	gcSlackShare = 6
+	// gcTightSlack and gcTightShare are the same while this node gets a state that it
+	// lacks: whether there is memory for that matters more than what collections cost.
+	gcTightSlack = 16 << 20
+	gcTightShare = 32
 )
 
 // paceGC sets the garbage collector's percentage, until ctx ends, so that the heap grows
 // by a slack of some bytes between two collections: after each collection, and when the
-// rate of allocation has changed. It does nothing if GOGC is set. A memory limit stays in
-// force: the runtime collects as soon as either asks for it.
-func paceGC(ctx context.Context) {
+// rate of allocation or tight has changed, which reports whether memory is worth more than
+// time. It does nothing if GOGC is set. A memory limit stays in force: the runtime collects
+// as soon as either asks for it.
+func paceGC(ctx context.Context, tight func() bool) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
@@ -48,10 +53,12 @@ func paceGC(ctx context.Context) {
 	for percent, ticked := 100, false; ; {
 		runtimemetrics.Read(samples)
 		live, roots := samples[0].Value.Uint64(), samples[1].Value.Uint64()+samples[2].Value.Uint64()
+		most := mostGCSlack(live, tight())
 		if ticked {
-			slack = gcSlackFor(slack, live, samples[3].Value.Uint64()-allocated)
+			slack = gcSlackFor(slack, most, samples[3].Value.Uint64()-allocated)
 			allocated = samples[3].Value.Uint64()
 		}
+		slack = min(slack, most)
 		// A call stops the world for a moment.
 		if next := gcPercent(live, roots, slack); next != percent {
 			debug.SetGCPercent(next)
@@ -68,11 +75,19 @@ func paceGC(ctx context.Context) {
 	}
 }
 
+// mostGCSlack returns the largest slack beside a live heap of so many bytes.
+func mostGCSlack(live uint64, tight bool) uint64 {
+	if tight {
+		return max(gcTightSlack, live/gcTightShare)
+	}
+	return max(gcSlack, live/gcSlackShare)
+}
+
 // gcSlackFor returns the slack to use next, after slack was used and so many bytes were
 // allocated in gcEvery. It rises at once and falls by halves.
-func gcSlackFor(slack, live, allocated uint64) uint64 {
+func gcSlackFor(slack, most, allocated uint64) uint64 {
 	wanted := allocated * uint64(gcInterval/gcEvery)
-	return max(gcQuietSlack, min(max(wanted, slack/2), max(gcSlack, live/gcSlackShare)))
+	return max(gcQuietSlack, min(max(wanted, slack/2), most))
 }
 
 // gcPercent returns the percentage for debug.SetGCPercent with which the heap grows by

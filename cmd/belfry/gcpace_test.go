@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	runtimemetrics "runtime/metrics"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -39,16 +40,20 @@ func TestGCSlack(t *testing.T) {
 	for _, c := range []struct {
 		name                   string
 		slack, live, allocated uint64
+		tight                  bool
 		want                   uint64
 	}{
-		{"nothing happens", 8 << 20, 10 << 20, 0, 8 << 20},
-		{"load begins", 8 << 20, 10 << 20, 100 << 20, 64 << 20},
-		{"some load", 8 << 20, 10 << 20, 10 << 20, 20 << 20},
-		{"load ends", 64 << 20, 10 << 20, 1 << 20, 32 << 20},
-		{"a large heap under load", 64 << 20, 6 << 30, 2 << 30, 1 << 30},
-		{"a large heap at rest", 8 << 20, 6 << 30, 0, 8 << 20},
+		{"nothing happens", 8 << 20, 10 << 20, 0, false, 8 << 20},
+		{"load begins", 8 << 20, 10 << 20, 100 << 20, false, 64 << 20},
+		{"some load", 8 << 20, 10 << 20, 10 << 20, false, 20 << 20},
+		{"load ends", 64 << 20, 10 << 20, 1 << 20, false, 32 << 20},
+		{"a large heap under load", 64 << 20, 6 << 30, 2 << 30, false, 1 << 30},
+		{"a large heap at rest", 8 << 20, 6 << 30, 0, false, 8 << 20},
+		{"a state comes", 64 << 20, 512 << 20, 400 << 20, true, 16 << 20},
+		{"a large state comes", 1 << 30, 6 << 30, 2 << 30, true, 192 << 20},
+		{"it has come", 16 << 20, 512 << 20, 100 << 20, false, 512 << 20 / 6},
 	} {
-		if got := gcSlackFor(c.slack, c.live, c.allocated); got != c.want {
+		if got := gcSlackFor(c.slack, mostGCSlack(c.live, c.tight), c.allocated); got != c.want {
 			t.Errorf("%s: %d MiB, want %d", c.name, got>>20, c.want>>20)
 		}
 	}
@@ -64,7 +69,8 @@ func TestPaceGCFollowsTheHeap(t *testing.T) {
 	before := percent() // not after the pacing has begun
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); paceGC(ctx) }()
+	var tight atomic.Bool
+	go func() { defer close(ended); paceGC(ctx, tight.Load) }()
 	reach := func(what string, ok func(int) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); !ok(percent()); time.Sleep(time.Millisecond) {
@@ -77,6 +83,8 @@ func TestPaceGCFollowsTheHeap(t *testing.T) {
 	reach("small heap", func(p int) bool { return p > 100 })
 	ballast := make([]byte, 512<<20) // never touched, so it takes no memory
 	reach("large heap", func(p int) bool { return p < 30 })
+	tight.Store(true)
+	reach("tight", func(p int) bool { return p <= 100/gcTightShare })
 	runtime.KeepAlive(ballast)
 	cancel()
 	<-ended

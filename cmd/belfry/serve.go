@@ -23,6 +23,7 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/placement"
 )
 
@@ -145,7 +146,10 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 
 	running, stop := context.WithCancel(context.Background())
 	var background sync.WaitGroup
-	background.Go(func() { paceGC(running) })
+	var opened atomic.Pointer[raftstore.Store] // nil until there is a store
+	background.Go(func() {
+		paceGC(running, func() bool { s := opened.Load(); return s != nil && s.CatchingUp() })
+	})
 	defer func() { stop(); background.Wait() }()
 
 	registry := prometheus.NewRegistry()
@@ -179,6 +183,7 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 		return err
 	}
 	store := backend.store
+	opened.Store(store)
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	defer closeHooks() // before the store: it notes what was delivered
 	administration, err := admin.New(o.adminConfig(backend, adminTokens, log))

@@ -55,6 +55,9 @@ func (f fsm) Apply(entry *raft.Log) any {
 	took := time.Since(start)
 	r.metrics.apply.Observe(took.Seconds())
 	r.logged.add(len(entry.Data), took)
+	if r.installed.Load() != 0 && r.clock.Now()-r.applied.Load() < caughtUpAt.Milliseconds() {
+		r.installed.Store(0)
+	}
 	if err == nil && leader != nil {
 		leader.Applied(&r.out)
 	}
@@ -194,6 +197,9 @@ func (f fsm) Restore(data io.ReadCloser) error {
 	r.restoring.Store(true)
 	r.metrics.restoring.Set(1)
 	defer func() {
+		if r.cfg.Transport != nil {
+			r.installed.Store(time.Now().UnixNano())
+		}
 		r.restoring.Store(false)
 		r.metrics.restoring.Set(0)
 	}()
