@@ -198,7 +198,7 @@ if too few other nodes are there for that ever to end.`,
 			if _, err := c.call(cmd.Context(), http.MethodPost, "/remove-node", object{"node": args[0], "fewer": fewer}, nil); err != nil {
 				return err
 			}
-			return done(cmd.OutOrStdout(), "%s leaves; stop it once belfry cluster status does not list it any more", args[0])
+			return done(cmd.OutOrStdout(), "%s leaves; it ends by itself once belfry cluster status does not list it any more", args[0])
 		})
 	cmd.Flags().BoolVar(&fewer, "fewer", false, "shards may have fewer replicas afterwards")
 	return cmd
