@@ -55,3 +55,16 @@ func changeLeaders(t testing.TB, s *Store) (stop func()) {
 	})
 	return sync.OnceFunc(func() { close(end); loop.Wait() })
 }
+
+// newTerm has the replica of a shard on this node, which leads, begin another leadership.
+func newTerm(t testing.TB, sh *shardRef) {
+	t.Helper()
+	before := sh.leading()
+	eventually(t, "a new leadership", func() bool {
+		now := sh.leading()
+		if now == before && now != nil {
+			_ = sh.here().local.Campaign() // again if it came to nothing
+		}
+		return now != nil && now != before
+	})
+}

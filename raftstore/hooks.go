@@ -65,8 +65,8 @@ func (s *Store) connectHooks() {
 
 // A hooker tells Hooks of the messages and changes of one shard, for as long as this
 // node leads it. It begins behind the last message that a committed TrimHookQueue
-// names, so that no message is missed when the lead changes; Hooks may be told of some
-// again.
+// names, so that no message is missed when the lead changes; the Hooks of another node may
+// be told of some again.
 type hooker struct {
 	shard   *localShard
 	hooks   store.Hooks
@@ -86,7 +86,7 @@ type hooker struct {
 	at       uint64         // number of the message that was read last
 	done     uint64         // number that the last TrimHookQueue names, proposed or committed
 	open     map[uint64]int // calls that Hooks have not finished, by number of the message
-	calls    int            // the sum of open
+	found    uint64         // number of the last message that was there when the leadership began
 	halted   bool           // Hooks are closed
 	proposed bool           // a TrimHookQueue is on its way
 	retryAt  time.Time
@@ -134,8 +134,9 @@ func newHooker(sh *localShard, enqueue enqueueFunc) *hooker {
 
 // begin sets from where to read. It runs in the apply step that begins the leadership.
 func (h *hooker) begin(s *shard.State) {
-	h.at, _ = s.HookQueueRange()
+	h.at, h.found = s.HookQueueRange()
 	h.done = h.at
+	h.shard.told.begin(h, h.done, h.shard.store.cluster == nil)
 	h.signal()
 }
 
@@ -230,7 +231,9 @@ func (h *hooker) run(ctx context.Context) {
 
 // busy reports whether nothing more is to be read: Hooks are closed, or have too many
 // unfinished calls.
-func (h *hooker) busy() bool { return h.halted || h.calls >= store.MaxOpenQueued }
+func (h *hooker) busy() bool {
+	return h.halted || int(h.shard.told.open.Load()) >= store.MaxOpenQueued
+}
 
 // collectReturned handles the calls that Hooks have finished, and the TrimHookQueue
 // that came back.
@@ -250,7 +253,6 @@ func (h *hooker) collectReturned() {
 		case !r.over:
 			h.halted = true // the message stays open, and is told again after a restart
 		default:
-			h.calls--
 			if h.open[r.number]--; h.open[r.number] == 0 {
 				delete(h.open, r.number)
 			}
@@ -288,7 +290,7 @@ func (h *hooker) tell() (more bool) {
 	if h.busy() {
 		return false
 	}
-	lost := uint64(0)
+	emptyUpTo := uint64(0)
 	h.ready = h.ready[:0]
 	h.budget = hookRead
 	if h.shard.store.cluster != nil {
@@ -297,9 +299,7 @@ func (h *hooker) tell() (more bool) {
 	}
 	err := h.shard.local.ReadLocal(func(s *shard.State, now int64) {
 		done, last := s.HookQueueRange()
-		if done > h.at {
-			lost, h.at = done-h.at, done
-		}
+		h.at, emptyUpTo = max(h.at, done), done
 		h.shard.metrics.hooks.Set(float64(last - done))
 		more = h.read(s, now)
 	})
@@ -307,27 +307,33 @@ func (h *hooker) tell() (more bool) {
 		h.retry()
 		return false
 	}
-	if lost > 0 {
+	if lost := h.shard.told.progress(emptyUpTo, h.at); lost > 0 {
 		h.hooks.QueuedLost(int(lost))
 	}
 	h.askElsewhere()
 	for i := range h.ready {
 		q := &h.ready[i]
-		number := q.number
-		h.open[number]++
-		h.calls++
+		key := toldHook{number: q.number, id: q.header.ID, user: q.user}
+		fresh, over := h.shard.told.add(key, h)
+		if over {
+			continue
+		}
+		h.open[q.number]++
+		if !fresh {
+			continue
+		}
 		m := &store.QueuedMessage{
 			User: q.user, Peer: q.peer, Group: q.group, Seq: q.seq, ID: q.header.ID, Time: q.header.Time,
 			Arrival: q.header.Arrival, Source: h.shard.store,
 		}
-		h.hooks.Queued(m, func(over bool) { h.postReturned(returnedHook{number: number, over: over}) })
+		h.hooks.Queued(m, func(over bool) { h.shard.told.end(key, over) })
 	}
 	return more
 }
 
 // full reports whether the present read has reached one of its bounds.
 func (h *hooker) full() bool {
-	return h.budget <= 0 || len(h.ready) >= hookMessages || h.calls+len(h.ready)+len(h.asks) >= store.MaxOpenQueued
+	return h.budget <= 0 || len(h.ready) >= hookMessages || int(h.shard.told.open.Load())+len(h.ready)+len(h.asks) >= store.MaxOpenQueued
 }
 
 // read fills ready from the state. It reports whether it stopped before the end of the
@@ -347,7 +353,7 @@ func (h *hooker) read(s *shard.State, now int64) (more bool) {
 		}
 		h.at = m.Number
 		h.budget--
-		w := &waitingHook{HookRef: m, since: time.Now()}
+		w := &waitingHook{HookRef: m, since: time.Now(), found: m.Number <= h.found}
 		if m.Group != "" {
 			h.await(w)
 			h.current, h.after = w, ""
@@ -373,6 +379,7 @@ func (h *hooker) readUser(s *shard.State, now int64, w *waitingHook, last bool) 
 	if !ok {
 		return attentionAcked // or read, or gone
 	}
+	h.waiting.sent(w, now-mark.Time)
 	r := h.shard.store.hub.attention(w.User, "", &mark)
 	if r == attentionAway || r == attentionForeground && last {
 		h.ready = append(h.ready, queuedHook{number: w.Number, user: w.User, peer: w.Peer, seq: w.Seq, header: mark})
@@ -415,6 +422,7 @@ func (h *hooker) readGroup(s *shard.State, now int64) (end bool) {
 	next, more := s.UnreadMembers(w.Group, w.Seq, h.after, h.budget, now, func(user command.UserID, mark query.QueuedHeader) bool {
 		h.budget--
 		w.header = mark
+		h.waiting.sent(w, now-mark.Time)
 		switch {
 		case h.shard.store.elsewhere(user):
 			h.asks = append(h.asks, memberAsk{w, user, mark})

@@ -113,9 +113,11 @@ func (h *hookLog) await(t testing.TB, want ...string) {
 // hooksWaiting is how many messages a user's shard keeps for hooks.
 func hooksWaiting(t testing.TB, s *Store, user command.UserID) (n int) {
 	t.Helper()
-	err := s.shardOf(user).here().local.ReadLocal(func(st *shard.State, _ int64) {
-		done, last := st.HookQueueRange()
-		n = int(last - done)
+	err := again(t, func() error {
+		return s.shardOf(user).here().local.ReadLocal(func(st *shard.State, _ int64) {
+			done, last := st.HookQueueRange()
+			n = int(last - done)
+		})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +129,8 @@ func hooksWaiting(t testing.TB, s *Store, user command.UserID) (n int) {
 func (e *ear) ackAll(t testing.TB, s *Store, user, peer command.UserID) {
 	t.Helper()
 	var page query.Page
-	if err := s.History(query.HistoryQuery{User: user, Peer: peer, Limit: 1, MaxBytes: 1 << 20}, &page); err != nil {
+	q := query.HistoryQuery{User: user, Peer: peer, Limit: 1, MaxBytes: 1 << 20}
+	if err := again(t, func() error { return s.History(q, &page) }); err != nil {
 		t.Fatal(err)
 	}
 	e.mu.Lock()
@@ -180,7 +183,7 @@ func TestHooksHearOfWhoIsAway(t *testing.T) {
 	eventually(t, "c5 waits", func() bool { return hooksWaiting(t, s, bob) == 1 })
 	s.Unwatch(bob, laptop.Session)
 	eventually(t, "c5 told", func() bool { return len(hooks.list()) == 2 })
-	if _, err := s.Propose(context.Background(), &command.SetConversation{User: bob, Peer: alice, Muted: new(true)}); err != nil {
+	if _, err := proposeAgain(t, s, &command.SetConversation{User: bob, Peer: alice, Muted: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	send(t, s, message(alice, bob, 6))
@@ -223,13 +226,13 @@ func TestHooksHearInTime(t *testing.T) {
 	login(t, s, "bob", "phone", &ear{})
 	settings := command.GroupPrivate.Settings()
 	create := &command.CreateGroup{Group: "team", By: "alice", Owner: "alice", Kind: command.GroupPrivate, Settings: settings, Members: []command.UserID{"bob", "carol"}}
-	if r, err := s.Propose(context.Background(), create); err != nil || r.Code != command.OK {
+	if r, err := proposeAgain(t, s, create); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	start := time.Now()
 	send(t, s, message("alice", "bob", 1))
 	text := &command.SendGroup{Group: "team", User: "alice", ID: msgID(2), CID: "c2", Body: []byte{0xa1, 'x'}}
-	if r, err := s.Propose(context.Background(), text); err != nil || r.Code != command.OK {
+	if r, err := proposeAgain(t, s, text); err != nil || r.Code != command.OK {
 		t.Fatal(r, err)
 	}
 	eventually(t, "all told", func() bool { return len(hooks.list()) == 3 })
@@ -265,7 +268,7 @@ func TestHooksSkipWhatIsRead(t *testing.T) {
 	for _, cmd := range []command.Command{
 		&command.ReadReport{User: "carol", Peer: "alice", Seq: 1}, &command.Recall{User: "alice", Peer: "dave", Seq: 1},
 	} {
-		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != command.OK {
+		if r, err := proposeAgain(t, s, cmd); err != nil || r.Code != command.OK {
 			t.Fatal(r, err)
 		}
 	}
@@ -375,7 +378,7 @@ func TestHooksHearOfGroups(t *testing.T) {
 	s := open(t, cfg)
 	propose := func(cmd command.Command) {
 		t.Helper()
-		if r, err := s.Propose(context.Background(), cmd); err != nil || r.Code != command.OK {
+		if r, err := proposeAgain(t, s, cmd); err != nil || r.Code != command.OK {
 			t.Fatalf("%T: %+v, %v", cmd, r, err)
 		}
 	}

@@ -23,6 +23,7 @@ const (
 type waitingHook struct {
 	query.HookRef
 	since   time.Time
+	found   bool // it was in the queue when the leadership began, and sent was not called
 	over    bool // decided: Hooks are told of it, or need not be
 	recheck bool // it is in waitingHooks.recheck
 
@@ -74,6 +75,16 @@ func (q *waitingHooks) add(w *waitingHook) {
 		q.groups[w.Group] = append(q.groups[w.Group], w)
 	} else {
 		q.users[w.User] = append(q.users[w.User], w)
+	}
+}
+
+// sent takes over how old a message is, in milliseconds. What was in the queue before the
+// leadership has waited in earlier ones, but no message is decided before half of the time
+// is over in this one: nodes have to tell what their sessions have acked.
+func (q *waitingHooks) sent(w *waitingHook, age int64) {
+	if w.found {
+		w.found = false
+		w.since = w.since.Add(-min(time.Duration(max(age, 0))*time.Millisecond, q.after-q.after/2))
 	}
 }
 

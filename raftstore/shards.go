@@ -86,6 +86,7 @@ type localShard struct {
 	local   *replica.Replica // the same one, for what concerns this node alone
 
 	orphans orphans
+	told    toldHooks
 	leader  atomic.Pointer[leader] // set from leader.Begin to leader.Close; see leading
 	serving atomic.Pointer[leader] // in a cluster: set from when the replica takes commands to leader.Close
 }

@@ -78,18 +78,25 @@ func message(from, to command.UserID, n int) *command.Send {
 	return &command.Send{User: from, To: to, ID: msgID(uint64(n)), CID: fmt.Sprintf("c%d", n), Body: []byte{0xa1, 'x'}}
 }
 
-// proposeAgain is Store.Propose. Where tests have leaders change, it repeats what has no outcome,
-// as clients do: one node alone has nobody else to ask.
-func proposeAgain(t testing.TB, s *Store, cmd command.Command) (command.Result, error) {
+// again calls f. Where tests have leaders change, it repeats what found no leader or has no
+// outcome, as clients do: one node alone has nobody else to ask.
+func again(t testing.TB, f func() error) error {
 	t.Helper()
 	for until := time.Now().Add(time.Minute); ; {
-		r, err := s.Propose(context.Background(), cmd)
+		err := f()
 		leaderless := errors.Is(err, store.ErrUnknown) || errors.Is(err, store.ErrNotLeader)
 		if !leaderless || electionsEvery(t) == 0 || time.Now().After(until) {
-			return r, err
+			return err
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// proposeAgain is Store.Propose, see again.
+func proposeAgain(t testing.TB, s *Store, cmd command.Command) (r command.Result, err error) {
+	t.Helper()
+	err = again(t, func() error { r, err = s.Propose(context.Background(), cmd); return err })
+	return r, err
 }
 
 func send(t testing.TB, s *Store, cmd *command.Send) command.Result {
@@ -109,8 +116,8 @@ func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 	t.Helper()
 	var page query.Page
 	for after := uint64(0); ; after = page.To {
-		err := s.History(query.HistoryQuery{User: user, Peer: peer, After: after, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}, &page)
-		if err != nil {
+		q := query.HistoryQuery{User: user, Peer: peer, After: after, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}
+		if err := again(t, func() error { return s.History(q, &page) }); err != nil {
 			t.Fatalf("History(%s, %s): %v", user, peer, err)
 		}
 		for _, m := range page.Updates.Messages {
