@@ -374,13 +374,11 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 		var sends sync.WaitGroup
 		for range 200 {
 			n++
-			sends.Add(1)
 			user := command.UserID(fmt.Sprint("user", n))
-			s.Submit(message(user, user, n), func(r command.Result, err error) {
-				if err != nil || r.Code != command.OK {
+			sends.Go(func() {
+				if r, err := proposeAgain(t, s, message(user, user, n)); err != nil || r.Code != command.OK {
 					t.Errorf("send of %s = %v, %v", user, r, err)
 				}
-				sends.Done()
 			})
 		}
 		sends.Wait()

@@ -27,7 +27,7 @@ func groupIn(s *Store, id, n int) command.GroupID {
 // do proposes what has to succeed.
 func do(t testing.TB, s *Store, cmd command.Command) command.Result {
 	t.Helper()
-	r, err := s.Propose(context.Background(), cmd)
+	r, err := proposeAgain(t, s, cmd)
 	if err == nil {
 		err = r.Err()
 	}

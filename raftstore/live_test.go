@@ -192,7 +192,8 @@ func TestSendLiveKeepsTheOrder(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := s.SendLive(groupMessage(group, userIn(s, 1, n), i+1)); err != nil {
+				m := groupMessage(group, userIn(s, 1, n), i+1)
+				if err := again(t, func() error { _, err := s.SendLive(m); return err }); err != nil {
 					t.Error(err)
 					return
 				}
@@ -203,10 +204,17 @@ func TestSendLiveKeepsTheOrder(t *testing.T) {
 	for range 200 {
 		muted++
 		do(t, s, &command.SetMember{Group: group, By: owner, User: userIn(s, 0, 1), MutedUntil: &muted})
-		before, _, _ := s.Group(group, owner)
 		m := groupMessage(group, owner, 1)
-		m.CID = fmt.Sprint("behind ", before.Arrival)
-		if _, err := s.SendLive(m); err != nil {
+		err := again(t, func() error {
+			before, _, err := s.Group(group, owner)
+			if err != nil {
+				return err
+			}
+			m.CID = fmt.Sprint("behind ", before.Arrival)
+			_, err = s.SendLive(m)
+			return err
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
