@@ -111,7 +111,7 @@ type Config struct {
 	HookBytes int
 
 	// ElectionTimeout is how long a replica waits to hear of its leader before it stands for
-	// election, and a leader for the others before it gives up; default 300 ms. It should be
+	// election, and a leader for the others before it gives up; default 400 ms. It should be
 	// alike on all nodes, and many times the round trip between them. One node alone
 	// ignores it.
 	ElectionTimeout time.Duration

@@ -22,12 +22,15 @@ import (
 
 // A testNet carries the RPCs between the replicas of a test.
 type testNet struct {
-	mu    sync.Mutex
-	rng   *rand.Rand
-	up    map[string]*raft.InmemTransport // by replica
-	cut   map[[2]string]bool              // from, to: nothing gets there
-	drop  float64                         // part of RPCs whose request or answer is lost
-	delay time.Duration                   // most that a message takes
+	mu        sync.Mutex
+	rng       *rand.Rand
+	up        map[string]*raft.InmemTransport // by replica
+	cut       map[[2]string]bool              // from, to: nothing gets there
+	drop      float64                         // part of RPCs whose request or answer is lost
+	delay     time.Duration                   // most that a message takes
+	frozen    string                          // messages from and to this replica wait for thaw; "": none does
+	thaw      chan struct{}
+	loseVotes int // RequestVotes that are still to be lost
 	// appendFault may answer in place of a follower that gets entries; nil: none does.
 	appendFault    func(from, to string, resp *raft.AppendEntriesResponse) (answered bool, err error)
 	loseTimeoutNow bool              // it seems to arrive
@@ -51,6 +54,12 @@ const lostAfter = 100 * time.Millisecond
 // carry takes one message, and reports whether it arrives.
 func (n *testNet) carry(from, to string) bool {
 	n.mu.Lock()
+	if n.frozen != "" && (from == n.frozen || to == n.frozen) {
+		thaw := n.thaw
+		n.mu.Unlock()
+		<-thaw
+		n.mu.Lock()
+	}
 	arrives := !n.cut[[2]string{from, to}] && n.rng.Float64() >= n.drop
 	var pause time.Duration
 	if n.delay > 0 {
@@ -76,10 +85,21 @@ func (n *testNet) isolate(id string, others []string, sends, gets bool) {
 	}
 }
 
+// freeze stops all messages from and to a replica until heal.
+func (n *testNet) freeze(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.frozen, n.thaw = id, make(chan struct{})
+}
+
 func (n *testNet) heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.cut)
+	if n.frozen != "" {
+		n.frozen = ""
+		close(n.thaw)
+	}
 	n.drop, n.delay = 0, 0
 }
 
@@ -159,6 +179,16 @@ func (t *testTransport) AppendEntries(id raft.ServerID, to raft.ServerAddress, r
 
 func (t *testTransport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
 	t.net.voted(t.id, req.Term, t.id) // a candidate votes for itself first
+	t.net.mu.Lock()
+	lose := t.net.loseVotes > 0
+	if lose {
+		t.net.loseVotes--
+	}
+	t.net.mu.Unlock()
+	if lose {
+		time.Sleep(lostAfter)
+		return errLost
+	}
 	return t.call(to, func() error {
 		err := t.InmemTransport.RequestVote(id, to, req, resp)
 		if err == nil && resp.Granted {

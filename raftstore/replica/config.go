@@ -55,8 +55,8 @@ type Config struct {
 	// files. OnSlowDisk is told when the disk below the log has hung, and often of late.
 	// They must not block. nil: nobody is told.
 	OnRemoved, OnSlowDisk func()
-	// ElectionTimeout is that of heartbeats, of elections and of the leader's lease.
-	// Default 300 ms, 100 ms without Transport.
+	// ElectionTimeout is that of heartbeats, of elections and of the leader's lease; what
+	// follows from it is in election.go. Default 400 ms, 100 ms without Transport.
 	ElectionTimeout time.Duration
 
 	// Configuration returns the configuration of the shard as this node knows it; it must

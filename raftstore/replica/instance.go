@@ -21,9 +21,9 @@ const (
 	// soloTimeout is the default of Config.ElectionTimeout for a shard with one
 	// voter, where nothing but the start waits for it.
 	soloTimeout = 100 * time.Millisecond
-	// groupTimeout is the default for a shard with several: a leader that has gone is
-	// replaced after about twice that.
-	groupTimeout = 300 * time.Millisecond
+	// groupTimeout is the default for a shard with several. Less would replace leaders
+	// whose machines are only busy.
+	groupTimeout = 400 * time.Millisecond
 	// groupCommitTimeout is how long a leader of several waits before it tells its
 	// followers, beside heartbeats, what is committed when nothing else is to be sent.
 	groupCommitTimeout = time.Second
@@ -127,6 +127,9 @@ func (r *Replica) openInstance() (in *instance, err error) {
 		return in, err
 	}
 	in.peers.raft.Store(in.raft)
+	if r.cfg.Transport != nil {
+		in.calls.Go(in.standInTime)
+	}
 	in.halt.arm()
 	return in, nil
 }
@@ -158,7 +161,7 @@ func (r *Replica) raftConfig(in *instance) (*raft.Config, raft.ServerAddress, er
 		addr, transport, in.transport = r.cfg.Transport()
 	}
 	var err error
-	in.peers, err = newPeers(conf.LocalID, transport)
+	in.peers, err = newPeers(conf.LocalID, timeout-timeout/turns, transport)
 	return conf, addr, err
 }
 

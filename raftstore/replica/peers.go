@@ -42,7 +42,9 @@ type peers struct {
 	preVote  raft.WithPreVote
 	raft     atomic.Pointer[raft.Raft] // nil until it runs
 	id       raft.ServerID
+	faith    time.Duration // for how long a leader that is not heard of keeps others from getting votes
 	incoming chan raft.RPC
+	asked    atomic.Pointer[time.Time] // when a pre-vote was last asked for by one who may win; nil: never
 
 	gated   atomic.Bool
 	once    sync.Once
@@ -64,13 +66,13 @@ type follower struct {
 }
 
 // newPeers wraps t, which must be able to ask for pre-votes.
-func newPeers(id raft.ServerID, t raft.Transport) (*peers, error) {
+func newPeers(id raft.ServerID, faith time.Duration, t raft.Transport) (*peers, error) {
 	preVote, ok := t.(raft.WithPreVote)
 	if !ok {
 		return nil, fmt.Errorf("raftstore: Transport: %T cannot ask for pre-votes", t)
 	}
 	p := &peers{
-		Transport: t, preVote: preVote, id: id, incoming: make(chan raft.RPC),
+		Transport: t, preVote: preVote, id: id, faith: faith, incoming: make(chan raft.RPC),
 		ended: make(chan struct{}), followers: make(map[raft.ServerID]*follower),
 	}
 	p.forward.Go(p.receive)
@@ -100,6 +102,7 @@ func (p *peers) receive() {
 				rpc.Respond(nil, errNotMember)
 				continue
 			}
+			rpc.Command = p.heedless(rpc.Command)
 			select {
 			case p.incoming <- rpc:
 			case <-p.ended:
