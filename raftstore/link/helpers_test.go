@@ -25,7 +25,7 @@ import (
 )
 
 // patience only fails a test.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 const testCluster = "5c0e8a4e-6a0c-4f8e-9a2f-3b1b8f1d7c11"
 

@@ -353,6 +353,7 @@ func TestManyGroups(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		haveAll(t, leader, members[g]...)
 	}
 	nodes[1].Close()
 	for _, n := range []*testNode{nodes[0], nodes[2]} {
