@@ -25,8 +25,8 @@ func (w *world) tokenUntil(user string, exp time.Time) string {
 func TestContractTokenExpiry(t *testing.T) {
 	t.Parallel()
 	eachCodec(t, harness.Start(t), func(t *testing.T, w *world) {
-		// exp has whole seconds: these are good for five to six.
-		soon := time.Now().Add(6 * time.Second)
+		// exp has whole seconds: these are good for 15 to 16.
+		soon := time.Now().Add(16 * time.Second)
 		lapses := w.online(w.bob, "phone", obj{"token": w.tokenUntil(w.bob, soon)})
 		lasts := w.online(w.alice, "phone", obj{"token": w.tokenUntil(w.alice, soon)})
 		later := time.Now().Add(time.Hour).Truncate(time.Second)

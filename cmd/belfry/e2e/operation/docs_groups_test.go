@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -89,7 +88,7 @@ type example struct {
 
 func openExample(t *testing.T, s *harness.Server) *example {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), wstest.Patience)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, s.URL(), &websocket.DialOptions{Subprotocols: []string{"belfry.v1.json"}})
 	if err != nil {
@@ -110,7 +109,7 @@ func (e *example) send(frame string) {
 // wanted. A reply and a push may come in either order.
 func (e *example) await(want string) (other string) {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), wstest.Patience)
 	defer cancel()
 	for {
 		for i, frame := range e.frames {

@@ -35,7 +35,7 @@ var waysOut = []wayOut{
 		bob.ExpectClose(4403)
 	}},
 	{name: "token expiry", leave: func(t *testing.T, s *harness.Server, bob *wstest.Client) {
-		bob.Request("refreshToken", obj{"token": s.Sign(jwt.MapClaims{"sub": "bob", "exp": time.Now().Add(6 * time.Second).Unix()})})
+		bob.Request("refreshToken", obj{"token": s.Sign(jwt.MapClaims{"sub": "bob", "exp": time.Now().Add(16 * time.Second).Unix()})})
 		bob.ExpectClose(4401)
 	}},
 	{name: "full window", flags: []string{"--window=2:64KiB", "--ack-timeout=200ms"}, leave: func(_ *testing.T, _ *harness.Server, bob *wstest.Client) {

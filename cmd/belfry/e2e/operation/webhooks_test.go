@@ -165,7 +165,7 @@ func TestWebhookReceiverFails(t *testing.T) {
 	awaitHooks(t, "all is delivered", func() bool {
 		return r.count(webhook.MessageQueued) == sent && r.count(webhook.MessageSent) == sent
 	})
-	if slowest > 5*time.Second { // a machine under load; the receiver's faults take longer in all
+	if slowest > wstest.Patience/2 { // one that waited for the receiver would take longer still
 		t.Errorf("a send took %v", slowest)
 	}
 	if n := s.MetricOf("belfry_webhook_dropped_total", ""); n != 0 {
@@ -258,15 +258,15 @@ func TestBeforeSendReceiverFails(t *testing.T) {
 	t.Parallel()
 	r := startHookReceiver(t)
 	s := harness.StartRace(t, "--webhook-url="+r.url(), "--webhook-secret-file="+writeSecret(t),
-		"--webhook-events=message.beforeSend", "--webhook-before-send-timeout=1s")
+		"--webhook-events=message.beforeSend", "--webhook-before-send-timeout=5s")
 	alice := s.Login(t, "alice", "phone", nil)
 	alice.Say("u:bob", "first")
 	for _, fault := range []string{"hang", "error", "garbage", "close", "away"} {
 		r.become(fault)
 		start := time.Now()
 		alice.Refused("send", obj{"conv": "u:bob", "cid": fault, "body": obj{"text": fault}}, "unavailable")
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("%s: refused after %v, want about 1s", fault, took)
+		if took := time.Since(start); took > wstest.Patience/2 {
+			t.Errorf("%s: refused after %v, want about 5s", fault, took)
 		}
 	}
 	r.become("")
