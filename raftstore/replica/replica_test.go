@@ -63,9 +63,9 @@ func start(t testing.TB, cfg Config) (r *Replica, stop func()) {
 // eventually polls until ok, with a deadline that only a broken build reaches.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within 5 minutes: %s", what)
 		}
 	}
 }
