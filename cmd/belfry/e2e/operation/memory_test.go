@@ -221,11 +221,22 @@ func TestMemoryFull(t *testing.T) {
 }
 
 // TestMemoryFullForAMoment sends more than may be taken from within the last
-// seconds: that is refused, and taken once what is held is old enough to go.
+// seconds: that is refused, and taken once what is held is old enough to go. What is
+// more than that depends on how fast the machine sends, so slow ones get less memory.
 func TestMemoryFullForAMoment(t *testing.T) {
 	t.Parallel()
-	const limit = 160 << 20
-	s := harness.Start(t, "--memory-limit=160MiB", "--shards=1", "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0")
+	for mib := int64(160); mib >= 64; mib -= 32 {
+		if fullForAMoment(t, mib<<20) || t.Failed() {
+			return
+		}
+	}
+	t.Error("no sends were refused")
+}
+
+// fullForAMoment sends for a while to a server with a memory limit, and reports whether some
+// sends were refused.
+func fullForAMoment(t *testing.T, limit int64) bool {
+	s := harness.Start(t, fmt.Sprintf("--memory-limit=%dMiB", limit>>20), "--shards=1", "--frame-rate=0", "--send-rate=0", "--login-rate=0", "--new-conversations=0")
 	program := harness.Binary(t)
 	// A process of its own, without the race detector, sends faster than 2 s of
 	// messages fit.
@@ -240,8 +251,8 @@ func TestMemoryFullForAMoment(t *testing.T) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Sent == 0 || report.Refused["unavailable"] == 0 {
-		t.Errorf("%d sends taken, %v refused; want some of both", report.Sent, report.Refused)
+	if report.Sent == 0 {
+		t.Error("no sends were taken")
 	}
 	c := s.Login(t, "afterwards", "phone", obj{"recents": "off"})
 	wstest.Eventually(t, "sends are taken again", func() bool {
@@ -249,5 +260,7 @@ func TestMemoryFullForAMoment(t *testing.T) {
 		return err == nil
 	})
 	s.CheckMemory(t, limit)
-	t.Logf("%d sends taken, %v refused, at most %d MiB", report.Sent, report.Refused, s.Status(t, "VmHWM")>>20)
+	t.Logf("with %d MiB: %d sends taken, %v refused, at most %d MiB", limit>>20, report.Sent, report.Refused, s.Status(t, "VmHWM")>>20)
+	s.Stop()
+	return report.Refused["unavailable"] > 0
 }
