@@ -138,7 +138,7 @@ func (s *Store) replicaDir(shard uint32, id string) string {
 }
 
 // CatchingUp reports whether a replica on this node gets its state from a snapshot, or
-// makes up for what came after that.
+// makes up for what came after that: so does for a minute.
 func (s *Store) CatchingUp() bool {
 	return slices.ContainsFunc(s.shards(), func(sh *shardRef) bool {
 		here := sh.here()

@@ -55,9 +55,6 @@ func (f fsm) Apply(entry *raft.Log) any {
 	took := time.Since(start)
 	r.metrics.apply.Observe(took.Seconds())
 	r.logged.add(len(entry.Data), took)
-	if r.installed.Load() != 0 && r.clock.Now()-r.applied.Load() < caughtUpAt.Milliseconds() {
-		r.installed.Store(0)
-	}
 	if err == nil && leader != nil {
 		leader.Applied(&r.out)
 	}

@@ -188,23 +188,19 @@ func (r *Replica) Queued() int {
 // memory already, and Inspect does not show it yet.
 func (r *Replica) Restoring() bool { return r.restoring.Load() }
 
-const (
-	// caughtUpAt is the age of the entries that a replica applies below which it has
-	// caught up; catchUpMost bounds the time for which it counts as behind, also where
-	// there are no entries, or clocks differ.
-	caughtUpAt  = 2 * time.Second
-	catchUpMost = time.Minute
-)
+// catchUpTime is how long a replica that got its state from a snapshot counts as catching
+// up: longer than it takes to apply what came meanwhile, and to be told of all that the
+// sessions of its node missed.
+const catchUpTime = time.Minute
 
-// CatchingUp reports whether a state is being read from a snapshot, or was and what
-// others have applied since is being made up for. A replica that stands alone only does
-// the former.
+// CatchingUp reports whether a state is being read from a snapshot, or, unless the replica
+// stands alone, was within catchUpTime.
 func (r *Replica) CatchingUp() bool {
 	if r.restoring.Load() {
 		return true
 	}
 	at := r.installed.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) < catchUpMost
+	return at != 0 && time.Since(time.Unix(0, at)) < catchUpTime
 }
 
 // Replaced returns how often the state was replaced by another one.

@@ -69,7 +69,7 @@ type Replica struct {
 	sums                      checksums
 
 	restoring atomic.Bool  // a state is being read from a snapshot
-	installed atomic.Int64 // when one of several replicas got its state from a snapshot, Unix ns; 0 once it has caught up
+	installed atomic.Int64 // when one of several replicas got its state from a snapshot, Unix ns; 0: never
 	replaced  atomic.Int64 // times that the state was replaced
 
 	slowDisk recurrence
