@@ -28,7 +28,7 @@ import (
 //	shard-NNNN-ID/     in a cluster: that of replica ID, unless it is older than the cluster
 //	shard-NNNN-ID/replica.json  whose directory it is, see replicaInfo
 //	placement/, placement.voter  in a cluster: see placement.GroupConfig
-const dataFormat = 8
+const dataFormat = 9
 
 // dataInfo is the content of belfry.json.
 type dataInfo struct {

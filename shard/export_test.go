@@ -121,6 +121,25 @@ func ForgetDedup(s *State, name command.UserID) {
 	}
 }
 
+// ForgetFences makes a user or group forget after which logins of devices something came.
+func ForgetFences(s *State, name command.UserID) {
+	u := s.spoilt(name)
+	if u == nil {
+		return
+	}
+	var left []dedupRecord
+	var r dedupRecord
+	for c := u.dedup.cursor(); c.next(s.arena, &r); {
+		if r.id != (command.MsgID{}) {
+			left = append(left, r)
+		}
+	}
+	s.forgetDedup(u, &u.dedup, math.MaxInt64)
+	for i := range left {
+		s.addDedup(&u.dedup, &left[i])
+	}
+}
+
 // ForgetRemovedDedup removes a user's records of messages that left the logs before their time.
 func ForgetRemovedDedup(s *State, name command.UserID) {
 	if u := s.spoilt(name); u != nil {

@@ -21,9 +21,10 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 	}
 	g := u.group
 	key := g.dedupKey(c.User, c.CID)
+	fence := s.fenceKey(u, c.User, &c.Origin)
 	m := s.member(g, c.User)
 	switch {
-	case s.isGroupRepeat(u, c, key, r):
+	case s.isGroupRepeat(u, c, key, r), s.isFenced(u, fence, &c.Origin, r):
 		return
 	case !g.settings.StoresMessages && c.Admin:
 		*r = command.Result{Code: command.CodeBadRequest, Detail: "conv: a live group stores no messages"}
@@ -52,6 +53,7 @@ func (s *State) applySendGroup(c *command.SendGroup, r *command.Result) {
 		s.queueForHooks(u.name, "", e.Seq)
 	}
 	s.addDedup(&u.dedup, &dedupRecord{key: key, body: hashSent(c.Body, c.Original), id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now})
+	s.raiseFence(u, fence, &c.Origin)
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	if m != nil && m.flags&memberInvited != 0 && !c.Admin {
 		s.acceptInvitation(u, c.User, m)

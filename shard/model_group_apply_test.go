@@ -172,7 +172,7 @@ func (m *model) createGroup(sh *modelShard, g *modelGroup, c *command.CreateGrou
 	g.kind, g.settings, g.name, g.properties = c.Kind, c.Settings, c.Name, bytes.Clone(c.Properties)
 	g.owner, g.created, g.dismissed = c.Owner, sh.now, 0
 	g.members, g.requests, g.recalls = map[command.UserID]*groupMember{}, nil, nil
-	g.sent, g.spent, g.spentAt = nil, 0, sh.now
+	g.sent, g.fences, g.spent, g.spentAt = nil, nil, 0, sh.now
 	var result command.Result
 	var users []command.UserID
 	if c.Owner != "" {
@@ -227,7 +227,7 @@ func (m *model) dismissGroup(sh *modelShard, g *modelGroup, c *command.DismissGr
 		e.cidForgotten = true
 	}
 	g.alive, g.dismissed, g.owner, g.offer = false, sh.now, owner, ""
-	g.requests, g.recalls, g.sent = nil, nil, nil
+	g.requests, g.recalls, g.sent, g.fences = nil, nil, nil, nil
 	return command.Result{}
 }
 

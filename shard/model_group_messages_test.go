@@ -19,6 +19,8 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 	}
 	mm := g.members[c.User]
 	switch {
+	case fenced(g.fences, sh, c.User, c.Origin):
+		return refused(command.CodeOvertaken)
 	case !g.settings.StoresMessages && c.Admin:
 		return refused(command.CodeBadRequest)
 	case !g.settings.StoresMessages:
@@ -37,6 +39,7 @@ func (m *model) sendGroup(sh *modelShard, g *modelGroup, c *command.SendGroup) c
 		sh.hooks.add(query.HookRef{Group: g.id, Seq: e.seq})
 	}
 	g.sent = append(g.sent, groupSent{user: c.User, cid: c.CID, at: sh.now, seq: e.seq})
+	fence(&g.fences, sh, c.User, c.Origin)
 	m.movedGroups[g.id] = true
 	if mm != nil && mm.invited && !c.Admin {
 		m.acceptInvitation(sh, g, mm)

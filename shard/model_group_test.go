@@ -56,6 +56,7 @@ type modelGroup struct {
 	forgotten       uint64             // arrival number of the newest that is not
 	recalls         []groupRecall      // since it was made
 	sent            []groupSent
+	fences          []modelFence
 	spent           int64 // millionths of messages, of the rate's burst
 	spentAt         int64
 	version         uint64

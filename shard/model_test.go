@@ -77,6 +77,7 @@ type modelUser struct {
 	blockedBy   map[command.UserID]bool
 	changes     []modelChange
 	sent        []modelSent
+	fences      []modelFence
 	hourStart   int64
 	hourOpened  int // conversations begun since hourStart
 	opened      int // ever
@@ -128,6 +129,32 @@ type modelSent struct {
 	cid string
 	at  int64
 	seq uint64
+}
+
+// A modelFence is the login of a device after which something was stored.
+type modelFence struct {
+	user  command.UserID // of a group's
+	at    int64
+	login command.Origin
+}
+
+// fenced reports whether a message comes from before a later login of its device.
+func fenced(fences []modelFence, sh *modelShard, user command.UserID, o command.Origin) bool {
+	return o.Login != 0 && fenceFrom(fences, sh, user, o.Device, o.Login+1)
+}
+
+// fence adds a message's login to fences, unless it or a later one is there.
+func fence(fences *[]modelFence, sh *modelShard, user command.UserID, o command.Origin) {
+	if o.Fence && !fenceFrom(*fences, sh, user, o.Device, o.Login) {
+		*fences = append(*fences, modelFence{user, sh.now, o})
+	}
+}
+
+func fenceFrom(fences []modelFence, sh *modelShard, user command.UserID, device command.DeviceHash, login command.SessionID) bool {
+	return slices.ContainsFunc(fences, func(f modelFence) bool {
+		return f.user == user && f.login.Device == device && f.login.Login >= login &&
+			f.at+sh.limits.DedupWindow.Milliseconds() > sh.now
+	})
 }
 
 type modelChange struct {

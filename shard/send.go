@@ -31,6 +31,12 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 		if s.isRepeat(u, i, c, r) {
 			return
 		}
+	}
+	fence := s.fenceKey(u, c.User, &c.Origin)
+	if s.isFenced(u, fence, &c.Origin, r) {
+		return
+	}
+	if i >= 0 {
 		if u.convs.items[i].flags&convBlockedBy != 0 {
 			*r = command.Result{Code: command.CodeForbidden, Detail: "conv: this user does not take your messages"}
 			return
@@ -56,6 +62,7 @@ func (s *State) applySend(c *command.Send, r *command.Result) {
 		key: newDedupKey(i, c.CID), body: hashSent(c.Body, c.Original),
 		id: c.ID, seq: e.Seq, time: e.Time, sentMS: s.now,
 	})
+	s.raiseFence(u, fence, &c.Origin)
 	r.ID, r.Seq, r.Time = c.ID, e.Seq, e.Time
 	s.clearMarkedUnread(u, i)
 	if c.To == c.User {

@@ -118,7 +118,7 @@ func (m *model) eraseUser(sh *modelShard, c *command.EraseUser) (result command.
 		m.endSessions(sh, u, &result, func(*modelSession) string { return "admin" })
 		u.lastSeen, u.hourStart, u.hourOpened, u.opened = 0, 0, 0, 0
 		u.historyTTL, u.suspended, u.tokensFrom, u.erased = 0, false, 0, u.lastSession
-		u.sent = nil
+		u.sent, u.fences = nil, nil
 		for _, v := range u.views {
 			for _, e := range v.entries {
 				e.historyTTL = 0

@@ -325,6 +325,9 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 		}
 		return command.Result{ID: first.id, Seq: first.seq, Time: first.time, Duplicate: true}
 	}
+	if fenced(u.fences, sh, c.User, c.Origin) {
+		return refused(command.CodeOvertaken)
+	}
 	if u.blockedBy[c.To] {
 		return refused(command.CodeForbidden)
 	}
@@ -341,6 +344,7 @@ func (m *model) send(sh *modelShard, c *command.Send) command.Result {
 	u.append(v, e)
 	u.seen(c.Session, sh.now)
 	u.sent = append(u.sent, modelSent{to: c.To, cid: c.CID, at: sh.now, seq: e.seq})
+	fence(&u.fences, sh, c.User, c.Origin)
 	m.clearMarkedUnread(u, v)
 	if c.To == c.User {
 		v.readSeq = e.seq

@@ -19,12 +19,13 @@ type device struct {
 	autoRead bool
 
 	session command.SessionID // 0: not connected
-	sync    *query.Sync       // still to be pulled
-	want    []modelRef        // what a sync without cursor has still to push
-	told    uint64            // arrival up to which it was told
-	base    uint64            // it was told of everything after this
-	cursor  bool              // it has one to show
-	former  uint64            // an earlier told, for when an ack is lost
+	logins  []command.SessionID
+	sync    *query.Sync // still to be pulled
+	want    []modelRef  // what a sync without cursor has still to push
+	told    uint64      // arrival up to which it was told
+	base    uint64      // it was told of everything after this
+	cursor  bool        // it has one to show
+	former  uint64      // an earlier told, for when an ack is lost
 
 	held     map[heldKey]*heldMessage
 	read     map[command.UserID]uint64
@@ -128,6 +129,7 @@ func (w *world) login() {
 		}
 		w.disconnect(r)
 		d.session = r.Session
+		d.logins = append(d.logins, r.Session)
 		w.startSync(d, r)
 	})
 }

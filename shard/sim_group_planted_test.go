@@ -61,6 +61,8 @@ func TestPlantedGroupBugsAreCaught(t *testing.T) {
 			func(w *world, _ *shard.State, _ command.GroupID, _ command.UserID) { w.blindToTags = true }},
 		{"dedupe off", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
 			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetDedup(s, id.Key()) }},
+		{"fences forgotten", 100, `: SendGroup.* code = 0 .*, want 10`,
+			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) { shard.ForgetFences(s, id.Key()) }},
 		{"messages before their time forgotten", 100, `: SendGroup.*(duplicate false, want .*duplicate true|code = [0-9] .*, want 4)`,
 			func(_ *world, s *shard.State, id command.GroupID, _ command.UserID) {
 				shard.ForgetRemovedDedup(s, id.Key())

@@ -107,9 +107,10 @@ func (w *world) talkInGroup() {
 func (w *world) talkOnce() {
 	g := w.anyGroup()
 	from := w.anyMember(g, command.RoleMember)
+	w.nextID++
 	cmd := &command.SendGroup{
-		Group: g.id, User: from, Session: w.anySession(from), Admin: w.chance(5), ID: w.id(),
-		CID: fmt.Sprintf("g%d", w.nextID), Body: w.body(), Retry: w.chance(5),
+		Group: g.id, User: from, Session: w.anySession(from), Admin: w.chance(5),
+		CID: fmt.Sprintf("g%d", w.nextID), Body: w.body(), Retry: w.chance(5), Origin: w.origin(from),
 	}
 	if w.chance(10) {
 		cmd.TTL = uint32(1 + w.rng.IntN(60))
@@ -130,8 +131,12 @@ func (w *world) talkOnce() {
 			cmd.Body = nil
 		}
 	}
-	w.talk = append(w.talk, cmd)
-	w.send(cmd, nil)
+	w.dispatch(func(id command.MsgID) {
+		sent := *cmd
+		sent.ID = id
+		w.talk = append(w.talk, &sent)
+		w.send(&sent, nil)
+	})
 }
 
 // repeatTalk sends a cid again, soon or long after, mostly as it was; or another

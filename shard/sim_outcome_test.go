@@ -13,12 +13,12 @@ import (
 func describe(cmd command.Command) string {
 	switch c := cmd.(type) {
 	case *command.Send:
-		return fmt.Sprintf("Send(%s to %s, cid %s, session %d, ttl %d, retry %v)", c.User, c.To, c.CID, c.Session, c.TTL, c.Retry)
+		return fmt.Sprintf("Send(%s to %s, cid %s, session %d, ttl %d, retry %v, origin %v)", c.User, c.To, c.CID, c.Session, c.TTL, c.Retry, c.Origin)
 	case *command.Deliver:
 		l := c.Letter
 		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
 	case *command.SendGroup:
-		return fmt.Sprintf("SendGroup(%s to %s, cid %s, session %d, ttl %d, retry %v, admin %v)", c.User, c.Group, c.CID, c.Session, c.TTL, c.Retry, c.Admin)
+		return fmt.Sprintf("SendGroup(%s to %s, cid %s, session %d, ttl %d, retry %v, admin %v, origin %v)", c.User, c.Group, c.CID, c.Session, c.TTL, c.Retry, c.Admin, c.Origin)
 	case *command.ImportSlot:
 		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
 	}
@@ -33,7 +33,7 @@ func diffResult(got, want *command.Result) string {
 		return fmt.Sprintf("code = %d (%s), want %d", got.Code, got.Detail, want.Code)
 	case got.Code == command.CodeGap && got.Seq != want.Seq:
 		return fmt.Sprintf("expected letter = %d, want %d", got.Seq, want.Seq)
-	case got.Code == command.CodeRateLimited && got.RetryAfterMS <= 0:
+	case (got.Code == command.CodeRateLimited || got.Code == command.CodeOvertaken) && got.RetryAfterMS <= 0:
 		return fmt.Sprintf("RetryAfterMS = %d, want more than 0", got.RetryAfterMS)
 	case got.Code != command.OK && got.Code != command.CodeMoved && got.Detail == "":
 		return fmt.Sprintf("refusal %d has no detail", got.Code)

@@ -20,6 +20,7 @@ type deed struct {
 var deeds = []deed{
 	{400, (*world).sendMessage},
 	{40, (*world).repeatMessage},
+	{15, (*world).deliverLate},
 	{70, (*world).readReport},
 	{25, (*world).recall},
 	{20, (*world).deleteMessages},
@@ -175,6 +176,49 @@ func (w *world) anySession(user command.UserID) command.SessionID {
 	return command.SessionID(w.rng.IntN(int(w.model.user(user).lastSession) + 1))
 }
 
+// origin is that of a device of a user, or of none.
+func (w *world) origin(user command.UserID) command.Origin {
+	var own []*device
+	for _, d := range w.devices {
+		if d.user == user && len(d.logins) > 0 {
+			own = append(own, d)
+		}
+	}
+	if len(own) == 0 || w.chance(10) {
+		return command.Origin{}
+	}
+	d := pick(w, own)
+	return command.Origin{Device: command.HashDevice(d.name), Login: d.logins[len(d.logins)-1], Fence: w.chance(70)}
+}
+
+// dispatch has a message submitted now, or when its device may have logged in again, or
+// both. A message that comes so late may be no repeat any more: it has an id of its own.
+func (w *world) dispatch(submit func(command.MsgID)) {
+	late := func() { submit(w.id()) }
+	if w.chance(5) {
+		w.late = append(w.late, late)
+		return
+	}
+	id := w.id()
+	submit(id)
+	if w.chance(5) {
+		submit(id) // a client that is in doubt at once
+	}
+	if w.chance(1) {
+		w.late = append(w.late, late)
+	}
+}
+
+// deliverLate has a message come that was long on its way.
+func (w *world) deliverLate() {
+	if len(w.late) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.late))
+	w.late[i]()
+	w.late = slices.Delete(w.late, i, i+1)
+}
+
 func (w *world) body() []byte {
 	n := 1 + w.rng.IntN(w.bodyBytes)
 	switch {
@@ -201,9 +245,10 @@ func (w *world) sendMessage() {
 	if w.chance(3) {
 		to = from
 	}
+	w.nextID++
 	cmd := &command.Send{
-		User: from, Session: w.anySession(from), To: to, ID: w.id(),
-		CID: fmt.Sprintf("c%d", w.nextID), Body: w.body(), Retry: w.chance(5),
+		User: from, Session: w.anySession(from), To: to,
+		CID: fmt.Sprintf("c%d", w.nextID), Body: w.body(), Retry: w.chance(5), Origin: w.origin(from),
 	}
 	if w.chance(15) {
 		cmd.TTL = uint32(1 + w.rng.IntN(60))
@@ -214,10 +259,11 @@ func (w *world) sendMessage() {
 	if w.chance(8) {
 		cmd.Original = command.HashBody(w.body())
 	}
-	w.submit(cmd)
-	if w.chance(5) {
-		w.submit(cmd) // a client that is in doubt at once
-	}
+	w.dispatch(func(id command.MsgID) {
+		sent := *cmd
+		sent.ID = id
+		w.submit(&sent)
+	})
 }
 
 // repeatMessage sends a cid again, soon or long after, mostly with its body.

@@ -34,6 +34,7 @@ type world struct {
 	devices  []*device
 	clock    int64           // ms, of an ideal clock
 	sent     []*command.Send // to be repeated, as are requests
+	late     []func()        // messages on their way from a device
 	requests []order
 	acked    map[[2]command.UserID]int
 	imported map[[2]command.UserID]int // rows in the first one's view of the second

@@ -33,7 +33,7 @@ var table = []row{
 	{protocol.CodeTooLarge, http.StatusRequestEntityTooLarge, command.OK},
 	{protocol.CodeTooLate, http.StatusConflict, command.CodeTooLate},
 	{protocol.CodeRateLimited, http.StatusTooManyRequests, command.CodeRateLimited},
-	{protocol.CodeUnavailable, http.StatusServiceUnavailable, command.OK},
+	{protocol.CodeUnavailable, http.StatusServiceUnavailable, command.CodeOvertaken},
 	{protocol.CodeInternal, http.StatusInternalServerError, command.OK},
 }
 

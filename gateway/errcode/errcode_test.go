@@ -38,6 +38,7 @@ func TestOf(t *testing.T) {
 	}{
 		{&protocol.FieldError{Code: protocol.CodeTooLarge, Field: "body", Rule: "must be small"}, Refusal{protocol.CodeTooLarge, "body: must be small", 0}},
 		{fmt.Errorf("x: %w", &command.RefusedError{Code: command.CodeTooLate, Detail: "seq: too late", RetryAfterMS: 5}), Refusal{protocol.CodeTooLate, "seq: too late", 5 * time.Millisecond}},
+		{&command.RefusedError{Code: command.CodeOvertaken, Detail: "op: late", RetryAfterMS: 1000}, Refusal{protocol.CodeUnavailable, "op: late", time.Second}},
 		{&command.RefusedError{Code: command.CodeMoved, Detail: "slot"}, Refusal{protocol.CodeInternal, "op: the server failed; it has logged why", 0}},
 		{store.Unavailable(time.Second, "no leader"), Refusal{protocol.CodeUnavailable, "op: the server cannot do this right now; repeating it is safe", time.Second}},
 		{context.Canceled, Refusal{protocol.CodeUnavailable, "op: the server cannot do this right now; repeating it is safe", time.Millisecond}},

@@ -15,6 +15,7 @@ type SendGroup struct {
 	Retry    bool   // as Send.Retry
 	Mentions []string
 	Original uint64 // as Send.Original
+	Origin   Origin
 }
 
 func (*SendGroup) onGroup()      {}
@@ -32,6 +33,7 @@ func (c *SendGroup) fields(x *codec.Coder) {
 	codec.Uint(x, &c.TTL)
 	codec.Bool(x, &c.Retry)
 	codec.Uint(x, &c.Original)
+	c.Origin.fields(x)
 	mentions(x, &c.Mentions)
 	codec.Bytes(x, &c.Body, MaxBody)
 }

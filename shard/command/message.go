@@ -21,6 +21,7 @@ type Send struct {
 	// replaced it by Body; 0 = none has. A repeat has the same one, whatever replaces its
 	// body.
 	Original uint64
+	Origin   Origin
 }
 
 // HashBody returns the hash of a message's body for Original.
@@ -39,6 +40,7 @@ func (c *Send) fields(x *codec.Coder) {
 	codec.Uint(x, &c.TTL)
 	codec.Bool(x, &c.Retry)
 	codec.Uint(x, &c.Original)
+	c.Origin.fields(x)
 	mentions(x, &c.Mentions)
 	codec.Bytes(x, &c.Body, MaxBody)
 }

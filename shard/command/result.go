@@ -20,6 +20,7 @@ const (
 	CodeMoved        // the slot is frozen or not in this shard: the router has to look it up again
 	CodeGap          // a letter before this one is missing, or rows of an import would not get the seqs planned; Seq is the number expected
 	CodeUnauthorized // the token is too old, see SetUser.TokensFrom
+	CodeOvertaken    // a later login of the same device has sent already, see Origin
 )
 
 // A Result answers one command. The comments say which commands set a field.
