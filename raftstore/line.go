@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"errors"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +18,8 @@ const (
 	// else with store.ErrUnavailable.
 	leaderPatience = 5 * time.Second
 	// afterGiveUp is how long such an answer asks its caller to wait. What comes sooner for
-	// the same key was sent before the caller saw that answer, and is refused too.
+	// the same key was sent before the caller saw that answer, and is refused too. Time in
+	// which the process was frozen does not count.
 	afterGiveUp = time.Second
 	// lineFirst and lineMost bound the pause between two attempts to find a leader that
 	// nobody has told of.
@@ -71,6 +71,7 @@ type line struct {
 	timer   *time.Timer                  // ticks while the line is parked and not empty, or gaveUp is not
 	pause   time.Duration                // of timer; rises until a leader answers, or is told of
 	gaveUp  map[command.UserID]time.Time // when operations for a key were given up, until afterGiveUp has passed
+	ticked  time.Time                    // when timer ticked last
 
 	here *leader      // this node's leadership, from begin to ended
 	lost []*operation // what came back of it, in order; older than waiting
@@ -123,8 +124,8 @@ func (ln *line) answerLater(op *operation, a answer) {
 // overtakes reports whether operations for the same key were given up so lately that this
 // one was sent without knowing of that. The caller holds mu.
 func (ln *line) overtakes(op *operation) bool {
-	at, is := ln.gaveUp[op.key]
-	return is && !op.letter && time.Since(at) < afterGiveUp
+	_, is := ln.gaveUp[op.key]
+	return is && !op.letter
 }
 
 // A reply is an answer that is due once the line is unlocked.
@@ -329,7 +330,15 @@ func (ln *line) tick() {
 // leadership of this node gives back what it had, nothing is removed: more of the same key
 // may be to come. The caller holds mu.
 func (ln *line) expire(now time.Time) (due []reply) {
-	maps.DeleteFunc(ln.gaveUp, func(_ command.UserID, at time.Time) bool { return now.Sub(at) >= afterGiveUp })
+	frozen := max(0, now.Sub(ln.ticked)-2*lineMost)
+	ln.ticked = now
+	for key, at := range ln.gaveUp {
+		if at = at.Add(frozen); now.Sub(at) >= afterGiveUp {
+			delete(ln.gaveUp, key)
+		} else {
+			ln.gaveUp[key] = at
+		}
+	}
 	if len(ln.lost) > 0 {
 		return nil
 	}

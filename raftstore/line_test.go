@@ -521,3 +521,29 @@ func TestLineWithdraws(t *testing.T) {
 		})
 	}
 }
+
+// A process that was frozen goes on with what it had begun: that it has given something up
+// holds for as long as if it had not been frozen.
+func TestLineFrozenAfterGivingUp(t *testing.T) {
+	at := time.Now()
+	ln := newLine(1<<20, func() leaderEnd { return nil }, nil)
+	ln.ticked = at
+	ln.gaveUp = map[command.UserID]time.Time{"ann": at}
+	overtakes := func() bool {
+		ln.mu.Lock()
+		defer ln.mu.Unlock()
+		ln.expire(at)
+		return ln.overtakes(&operation{key: "ann"})
+	}
+	if at = at.Add(time.Hour); !overtakes() {
+		t.Error("what was given up may be overtaken after an hour in which the process was frozen")
+	}
+	for range 2 * afterGiveUp / lineMost {
+		at = at.Add(lineMost)
+		overtakes()
+	}
+	if overtakes() {
+		t.Error("what was given up may never be overtaken")
+	}
+	ln.close()
+}
