@@ -11,11 +11,14 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 	group := command.GroupID(args.Conv.ID)
 	live := s.inLive(group)
 	if live || args.HasTTL && args.TTL == 0 {
-		cmd := s.sendGroupCommand(args, group)
+		cmd := s.sendGroupCommand(r, args, group)
 		return s.sendLive(r, args, &cmd, live, d)
 	}
+	if err := s.checkGaps(args.Conv, args.CID); err != nil {
+		return err
+	}
 	m := newSending()
-	m.group, m.session, m.id, m.receivedAt = s.sendGroupCommand(args, group), s, r.ID, r.receivedAt
+	m.group, m.session, m.id, m.receivedAt = s.sendGroupCommand(r, args, group), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	m.group.Original = d.Original()
 	s.addPending(r)
@@ -26,10 +29,10 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 
 // sendGroupCommand returns the command that sends a message to a group. Its body may
 // lie in the frame.
-func (s *session) sendGroupCommand(args *protocol.SendArgs, group command.GroupID) command.SendGroup {
+func (s *session) sendGroupCommand(r request, args *protocol.SendArgs, group command.GroupID) command.SendGroup {
 	return command.SendGroup{
 		Group: group, User: s.user, Session: s.id(), ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
-		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
+		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions, Origin: s.origin(r),
 	}
 }
 

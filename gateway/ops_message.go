@@ -61,7 +61,9 @@ func (s *session) send(r request) error {
 		s.holdSend(r, &args)
 		return nil
 	}
-	return s.sendMessage(r, &args, nil)
+	err := s.sendMessage(r, &args, nil)
+	s.noteGap(args.Conv, args.CID, err)
+	return err
 }
 
 // sendMessage sends a message, whose body may lie in the frame. d is the decision that
@@ -76,7 +78,7 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 		return err
 	}
 	if args.HasTTL && args.TTL == 0 {
-		cmd := s.sendCommand(args, to)
+		cmd := s.sendCommand(r, args, to)
 		cmd.Body = bytes.Clone(cmd.Body) // a signal outlives the frame
 		result, err := b.SendEphemeral(&cmd)
 		if err != nil {
@@ -85,8 +87,11 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 		s.replySent(r, args, &result, d)
 		return nil
 	}
+	if err := s.checkGaps(args.Conv, args.CID); err != nil {
+		return err
+	}
 	m := newSending()
-	m.command, m.session, m.id, m.receivedAt = s.sendCommand(args, to), s, r.ID, r.receivedAt
+	m.command, m.session, m.id, m.receivedAt = s.sendCommand(r, args, to), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d
 	m.command.Original = d.Original()
 	s.addPending(r)
@@ -131,11 +136,21 @@ func (s *session) replySent(r request, args *protocol.SendArgs, result *command.
 
 // sendCommand returns the command that sends a message to a user. Its body may lie in the
 // frame.
-func (s *session) sendCommand(args *protocol.SendArgs, to command.UserID) command.Send {
+func (s *session) sendCommand(r request, args *protocol.SendArgs, to command.UserID) command.Send {
 	return command.Send{
 		User: s.user, Session: s.id(), To: to, ID: newMessageID(s.gateway.backend.Now()), CID: args.CID,
-		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions,
+		Body: args.Body, TTL: args.TTL, Retry: args.Retry, Mentions: args.Mentions, Origin: s.origin(r),
 	}
+}
+
+// fenceFor is how long after its login a session says with its messages that it is a new
+// one. What earlier sessions of its device have sent is older then than repeats are
+// recognized, by default.
+const fenceFor = 5 * time.Minute
+
+// origin returns the origin of a message.
+func (s *session) origin(r request) command.Origin {
+	return command.Origin{Device: s.deviceHash, Login: s.loginID, Fence: r.receivedAt.Sub(s.began) < fenceFor}
 }
 
 // A sending is a send that waits for the store's result. It is pooled, so that sends
@@ -166,6 +181,10 @@ func newSending() *sending {
 // finish replies to the send once its result is known.
 func (m *sending) finish(result command.Result, err error) {
 	s, id, came, hook, d := m.session, m.id, m.receivedAt, m.event, m.decision
+	conv, cid := protocol.UserConv(string(m.command.To)), m.command.CID
+	if m.group.Group != "" {
+		conv, cid = protocol.GroupConv(string(m.group.Group)), m.group.CID
+	}
 	*m = sending{done: m.done}
 	sendingPool.Put(m)
 	defer s.submits.Done()
@@ -175,6 +194,7 @@ func (m *sending) finish(result command.Result, err error) {
 	}
 	s.gateway.config.Hooks.Done(d, err)
 	if err != nil {
+		s.noteGap(conv, cid, err)
 		s.refuse(r, err)
 		s.removePending(r)
 		return

@@ -87,6 +87,7 @@ func (s *session) tryLogin(r request) error {
 	s.mu.Lock()
 	s.user, s.autoRead = user, args.AutoRead
 	s.device, s.platform, s.issuedAt = args.Device, args.Platform, id.Issued
+	s.loginID, s.deviceHash = sync.Session, command.HashDevice(args.Device)
 	s.number.Store(uint64(sync.Session))
 	s.maxRecents, s.loginTime = sync.MaxRecents, g.backend.Now()
 	s.pushedTo.Store(sync.Arrival)

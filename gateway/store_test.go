@@ -74,8 +74,11 @@ func newTestStore(t testing.TB) *testStore {
 // of newTestStore.
 func (s *testStore) apply(cmd command.Command) command.Result {
 	if s.record {
-		if send, ok := cmd.(*command.Send); ok {
-			cmd = new(*send) // the session uses its own anew
+		switch c := cmd.(type) { // the session uses its own anew
+		case *command.Send:
+			cmd = new(*c)
+		case *command.SendGroup:
+			cmd = new(*c)
 		}
 		s.commands = append(s.commands, cmd)
 	}
