@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,8 +188,7 @@ func (g *Group) cannotFound(address string, h hello) string {
 	switch {
 	case h.Cluster != "":
 		// There is a cluster, so this node has to join it.
-		reason, _ := g.joinVia(address)
-		return strings.TrimSuffix(fmt.Sprintf("%s is in a cluster already: %s", address, reason), ": ")
+		return strings.TrimSuffix(fmt.Sprintf("%s is in a cluster already: %s", address, g.joinVia(address).reason), ": ")
 	case h.Founders != nil || h.Founded:
 		return fmt.Sprintf("%s has founded a cluster without this node", address)
 	case h.Address != address:
@@ -222,18 +222,21 @@ func (g *Group) establish(set []Join) error {
 // join asks the cluster to take this node, or tells it of its new address, until a
 // node of it has answered and the map has this node as it is.
 func (g *Group) join() {
+	refused := false
 	for {
-		done := g.joinOnce()
+		var done bool
+		done, refused = g.joinOnce(refused)
 		if done || !g.sleep(joinEvery) {
 			return
 		}
 	}
 }
 
-// joinOnce asks once, and reports whether all is done.
-func (g *Group) joinOnce() bool {
+// joinOnce asks once, and reports whether all is done, and whether the cluster has refused
+// this node as it is, as it did when it was asked before if wasRefused.
+func (g *Group) joinOnce(wasRefused bool) (done, refused bool) {
 	m := g.Map()
-	if n := m.Node(g.cfg.Node.ID); n != nil {
+	if n := m.Node(g.cfg.Node.ID); n != nil && !wasRefused {
 		if !n.Admitted {
 			g.wait("an administrator to admit it: belfry cluster admit %s", n.Name)
 		} else {
@@ -242,33 +245,32 @@ func (g *Group) joinOnce() bool {
 	}
 	reasons := map[string]bool{}
 	for _, t := range g.known() {
-		reason, done := g.joinVia(t.address)
-		if done {
+		a := g.joinVia(t.address)
+		if a.taken {
 			n := g.Map().Node(g.cfg.Node.ID)
 			admitted := n != nil && n.Admitted
 			if admitted {
 				g.wait("")
 			}
-			return admitted
+			return admitted, false
 		}
-		if reason != "" {
-			reasons[reason] = true
+		if a.refused && !refused {
+			refused = true
+			clear(reasons) // that counts more than who does not answer
+		}
+		if a.reason != "" && a.refused == refused {
+			reasons[a.reason] = true
 		}
 	}
-	if m.Node(g.cfg.Node.ID) == nil && g.founders == nil {
-		list := make([]string, 0, len(reasons))
-		for reason := range reasons {
-			list = append(list, reason)
-		}
-		slices.Sort(list)
-		g.wait("the cluster to take it: %s", strings.Join(list, "; "))
+	if refused || m.Node(g.cfg.Node.ID) == nil && g.founders == nil {
+		g.wait("the cluster to take it: %s", strings.Join(slices.Sorted(maps.Keys(reasons)), "; "))
 	}
 	// A cluster of which nobody else is known knows this node well enough.
 	if n := g.Map().Node(g.cfg.Node.ID); n != nil && len(g.known()) == 0 {
 		g.wait("")
-		return true
+		return true, false
 	}
-	return false
+	return false, refused
 }
 
 // A target is a node of the cluster, as far as is known.
@@ -294,34 +296,40 @@ func (g *Group) known() []target {
 	return list
 }
 
-// joinVia asks the node at an address, and reports whether the cluster has this node
-// as it is, or why not.
-func (g *Group) joinVia(address string) (reason string, done bool) {
+// A joining is what came of asking to be taken.
+type joining struct {
+	taken   bool   // the cluster has this node as it is
+	refused bool   // by the cluster, so that another node would say the same
+	reason  string // why it is not taken
+}
+
+// joinVia asks the node at an address.
+func (g *Group) joinVia(address string) joining {
 	ctx, cancel := context.WithTimeout(g.ctx, callTimeout)
 	defer cancel()
 	a, err := call[joinAnswer](ctx, g, "", address, methodJoin, joinRequest{Join: g.self(), Start: g.start})
 	switch {
 	case err != nil:
 		g.log.Debug("a node that was asked to join does not answer", "address", address, "err", err)
-		return fmt.Sprintf("%s does not answer (%v)", address, err), false
+		return joining{reason: fmt.Sprintf("%s does not answer (%v)", address, err)}
 	case a.Duplicate != "":
 		g.end(fmt.Errorf("%w (it is at %s)", ErrDuplicate, a.Duplicate))
-		return "", false
+		return joining{}
 	case a.Refusal != nil && a.Refusal.Removed:
 		g.end(fmt.Errorf("%w: %s", ErrRemoved, a.Refusal.Rule))
-		return "", false
+		return joining{}
 	case a.Refusal != nil:
-		return a.Refusal.Error(), false
+		return joining{refused: true, reason: a.Refusal.Error()}
 	case len(a.Map) == 0:
-		return address + " is not in a cluster yet", false
+		return joining{reason: address + " is not in a cluster yet"}
 	}
 	m, err := DecodeMap(a.Map)
 	if err != nil {
-		return address + ": " + err.Error(), false
+		return joining{reason: address + ": " + err.Error()}
 	}
 	g.publish(m)
 	n := g.Map().Node(g.cfg.Node.ID)
-	return "", n != nil
+	return joining{taken: n != nil}
 }
 
 // copyPatience bounds how long a start looks for a process that has a copy of its files.
@@ -374,7 +382,7 @@ func (g *Group) joined(ctx context.Context, r joinRequest) (joinAnswer, error) {
 	}
 	known := m.Node(r.ID)
 	if known != nil && known.Address != "" && known.Name != r.Name {
-		return joinAnswer{Refusal: refuse("name", "node %s is %q, not %q", r.ID, known.Name, r.Name)}, nil
+		return joinAnswer{Refusal: refuse("name", "node %s is %q, not %q: start it with --node %s", r.ID, known.Name, r.Name, known.Name)}, nil
 	}
 	if known != nil && known.Address != "" && known.Address != r.Address {
 		h, err := call[hello](ctx, g, "", known.Address, methodHello, g.ownHello())

@@ -64,3 +64,31 @@ func TestRemovedIsTold(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusedMemberSaysWhy starts a node of a cluster under another name: the others refuse
+// it, and it says why for as long as they do.
+func TestRefusedMemberSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		all := w.founded()
+		cfg := all[2].cfg
+		all[2].stop()
+		renamed := cfg
+		renamed.Node.Name = "other"
+		c := w.run(renamed)
+		says := func() bool { return strings.Contains(c.Waiting(), "start it with --node c") }
+		w.eventually("it says why it is refused", says)
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if !says() {
+				t.Fatalf("Waiting = %q after it has said why", c.Waiting())
+			}
+		}
+		if err := c.Err(); err != nil {
+			t.Errorf("it has ended with %v", err)
+		}
+		c.stop()
+		c = w.run(cfg)
+		w.eventually("it is taken", func() bool { leader, _ := c.Leader(); return c.Waiting() == "" && leader != "" })
+	})
+}
