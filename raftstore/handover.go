@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -69,7 +68,7 @@ func (s *Store) Drain(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !s.hasHeirs() {
+		if ctx.Err() != nil || s.lacksHeirs() {
 			return errors.Join(ctx.Err(), err)
 		}
 		select {
@@ -112,9 +111,18 @@ func (s *Store) handOver(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// hasHeirs reports whether some shard that this node leads could be led by another one.
-func (s *Store) hasHeirs() bool {
-	return slices.ContainsFunc(s.shards(), func(sh *shardRef) bool { return sh.leading() != nil && s.heir(sh) != "" })
+// lacksHeirs reports whether this node leads shards of which no other one could lead any.
+func (s *Store) lacksHeirs() (lacks bool) {
+	for _, sh := range s.shards() {
+		if sh.leading() == nil {
+			continue // it may have ended while it was handed over
+		}
+		if s.heir(sh) != "" {
+			return false
+		}
+		lacks = true
+	}
+	return lacks
 }
 
 // heir returns the node that is to lead a shard when this one does not, "" if no other one
