@@ -10,7 +10,7 @@ SEED ?= 1
 
 comma := ,
 
-.PHONY: run cluster quick test bench load torture torture-cluster build help
+.PHONY: run cluster quick test test-elections bench load torture torture-cluster build help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -23,6 +23,9 @@ quick: ## gofmt, vet, staticcheck, unit tests: no server, no race detector, no f
 
 test: ## gofmt, vet, staticcheck, all tests with -race, short fuzz runs
 	go run ./.ci/check -fuzztime $(FUZZTIME) -fuzzbudget $(FUZZBUDGET)
+
+test-elections: ## tests of the store while leaderships end every second (some 6 min)
+	BELFRY_TEST_ELECTIONS=1s go test -count=1 -timeout 30m ./raftstore ./raftstore/replica
 
 bench: ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

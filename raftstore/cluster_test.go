@@ -210,6 +210,13 @@ func (c *testCluster) kill(i int) {
 
 func (c *testCluster) store(i int) *Store { return c.nodes[i].store.Load() }
 
+// settle has leaders stay from now on, whatever BELFRY_TEST_ELECTIONS says.
+func (c *testCluster) settle() {
+	for _, n := range c.nodes {
+		n.settle()
+	}
+}
+
 // ready waits until every running node reaches a leader of every shard.
 func (c *testCluster) ready() {
 	c.t.Helper()

@@ -119,6 +119,7 @@ func TestDrainOfTheLastNode(t *testing.T) {
 // Nodes that all are to lead nothing do not hand leaderships round.
 func TestNobodyMayLead(t *testing.T) {
 	c := newTestCluster(t, 3, 1, nil)
+	c.settle() // only what the nodes do by themselves counts
 	for i := range c.nodes {
 		c.store(i).cluster.mu.Lock()
 		c.store(i).cluster.draining = true

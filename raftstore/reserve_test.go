@@ -19,9 +19,7 @@ import (
 // that: then try, which returns what is wrong, is called anew.
 func (c *testCluster) inOneLeadership(try func(attempt int) error) {
 	c.t.Helper()
-	for _, n := range c.nodes {
-		n.settle()
-	}
+	c.settle()
 	c.ready()
 	for attempt := range 20 {
 		before := c.leaderships()
