@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
@@ -28,6 +29,8 @@ type testLog struct {
 	want map[uint64]uint64 // term of each entry, by index
 	last uint64            // 0: the log is empty
 	next uint64            // index of the next entry
+
+	created int64 // when a snapshot was created last, Unix ms
 }
 
 func openTestLog(t testing.TB, kind string) *testLog {
@@ -120,10 +123,12 @@ var emptyState = func() []byte {
 
 func (l *testLog) create(index, term uint64) raft.SnapshotSink {
 	l.t.Helper()
+	eventually(l.t, "the millisecond is over", func() bool { return time.Now().UnixMilli() != l.created }) // it is part of the name
 	sink, err := l.store.Create(1, index, term, raft.Configuration{}, 1, nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.created = time.Now().UnixMilli()
 	return sink
 }
 
