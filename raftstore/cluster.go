@@ -79,22 +79,15 @@ type cluster struct {
 	streams map[placement.NodeID]*peer.Stream
 	closed  bool
 	refused map[uint32]string // why replicas of this node are not open, by shard
-	// own is this node's pressure, and pressures that of the others which are connected.
-	own       pressure
-	pressures map[placement.NodeID]pressure
-	// numbers are those of the shards that each connected node leads, by shard: one
-	// may be known before the map names the shard.
-	numbers map[placement.NodeID]map[uint32]uint64
-	// ownChecksums are those that the others were told, and checksums what connected
-	// nodes have told.
-	ownChecksums shardChecksums
-	checksums    map[placement.NodeID]shardChecksums
-	learning     sync.Mutex // held while numbers are taken over, so that the newest come last
-	// draining and slowUntil are why this node is to lead nothing, see declines; declining
-	// are the other nodes that say so.
+	// statuses are what connected nodes have told. One may be known before the map names
+	// the node, or a shard that it leads.
+	statuses     map[placement.NodeID]nodeStatus
+	own          pressure       // of this node
+	ownChecksums shardChecksums // those that the others were told
+	learning     sync.Mutex     // held while numbers are taken over, so that the newest come last
+	// draining and slowUntil are why this node is to lead nothing, see declines.
 	draining  bool
 	slowUntil time.Time
-	declining map[placement.NodeID]bool
 
 	follower  *watch.Follower // of leaders on other nodes
 	audiences *watch.Server   // of leaders on this one
@@ -110,14 +103,13 @@ func newCluster(c *Cluster) *cluster {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	return &cluster{
-		Cluster: *c, heart: newHeart(), m: c.Map, streams: make(map[placement.NodeID]*peer.Stream), pressures: make(map[placement.NodeID]pressure),
-		numbers: make(map[placement.NodeID]map[uint32]uint64), checksums: make(map[placement.NodeID]shardChecksums),
-		declining: make(map[placement.NodeID]bool), ctx: ctx, stop: stop,
+		Cluster: *c, heart: newHeart(), m: c.Map, streams: make(map[placement.NodeID]*peer.Stream),
+		statuses: make(map[placement.NodeID]nodeStatus), ctx: ctx, stop: stop,
 	}
 }
 
 // streamTo returns the stream to another node, and opens one if there is none that is
-// not broken. It returns nil for "" and for this node.
+// not broken. It returns nil for "", for this node, and for one that is not connected.
 func (s *Store) streamTo(node placement.NodeID) *peer.Stream {
 	c := s.cluster
 	if node == "" || node == c.Node {
@@ -127,6 +119,10 @@ func (s *Store) streamTo(node placement.NodeID) *peer.Stream {
 	defer c.mu.Unlock()
 	stream := c.streams[node]
 	if (stream == nil || stream.Broken()) && !c.closed {
+		if !c.Link.Connected(node) { // it may be in the map no more
+			delete(c.streams, node)
+			return nil
+		}
 		stream = peer.Open(c.Link.Conn(node))
 		c.streams[node] = stream
 	}
@@ -250,10 +246,7 @@ func (s *Store) PeerStatus(node placement.NodeID, status []byte) {
 		return
 	}
 	s.cluster.mu.Lock()
-	s.cluster.pressures[node] = told.pressure
-	s.cluster.numbers[node] = told.numbers
-	s.cluster.checksums[node] = told.checksums
-	s.cluster.declining[node] = told.declines
+	s.cluster.statuses[node] = told
 	s.cluster.mu.Unlock()
 	s.learnLeads(node)
 }
@@ -264,17 +257,15 @@ func (s *Store) learnLeads(node placement.NodeID) {
 	c.learning.Lock()
 	defer c.learning.Unlock()
 	c.mu.Lock()
-	numbers, known := c.numbers[node]
+	told, known := c.statuses[node]
 	c.mu.Unlock()
 	if !known {
 		return
 	}
 	for _, sh := range s.shards() {
-		number, leads := numbers[sh.id]
+		number, leads := told.numbers[sh.id]
 		if !leads {
-			if of, number, _ := sh.leads.get(); of == node {
-				sh.leads.refused(number)
-			}
+			sh.leads.left(node)
 			continue
 		}
 		sh.setLeader(node, number)
@@ -370,9 +361,7 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 	c := s.cluster
 	c.closeStream(node)
 	c.mu.Lock()
-	delete(c.pressures, node)
-	delete(c.numbers, node)
-	delete(c.checksums, node)
+	delete(c.statuses, node)
 	c.mu.Unlock()
 	if !gone {
 		return
@@ -399,6 +388,40 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 				here.log.Info("no election after the leader's process has ended", "err", err)
 			}
 		})
+	}
+}
+
+// forgetNodes ends what there is of nodes that are not in the map any more: the link does
+// not say that it has lost those. What a connected node has told is kept, since the next
+// map may name it.
+func (s *Store) forgetNodes(m *placement.Map) {
+	c := s.cluster
+	c.mu.Lock()
+	known := make(map[placement.NodeID]bool)
+	for node := range c.streams {
+		known[node] = true
+	}
+	for node := range c.statuses {
+		known[node] = true
+	}
+	c.mu.Unlock()
+	for _, node := range c.follower.Nodes() {
+		known[placement.NodeID(node)] = true
+	}
+	for node := range known {
+		if m.Node(node) != nil {
+			continue
+		}
+		c.closeStream(node)
+		c.follower.Forget(string(node))
+		for _, sh := range s.shards() {
+			sh.leads.left(node)
+		}
+		if !c.Link.Connected(node) {
+			c.mu.Lock()
+			delete(c.statuses, node)
+			c.mu.Unlock()
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ func (s *Store) compareChecksums() {
 		sums := map[string][]replica.Checksum{here.replicaID: here.local.Checksums()}
 		s.cluster.mu.Lock()
 		for _, r := range of.Replicas {
-			if theirs := s.cluster.checksums[r.Node][sh.id]; r.ID != here.replicaID && len(theirs) > 0 {
+			if theirs := s.cluster.statuses[r.Node].checksums[sh.id]; r.ID != here.replicaID && len(theirs) > 0 {
 				sums[r.ID] = theirs
 			}
 		}

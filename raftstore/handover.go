@@ -149,7 +149,7 @@ func (s *Store) mayLead(m *placement.Map, node placement.NodeID) bool {
 	}
 	s.cluster.mu.Lock()
 	defer s.cluster.mu.Unlock()
-	return !s.cluster.declining[node]
+	return !s.cluster.statuses[node].declines
 }
 
 // declines returns why this node is to lead nothing, "" if it may.

@@ -49,6 +49,15 @@ func (k *leads) refused(term uint64) {
 	}
 }
 
+// left takes over that a node leads no more.
+func (k *leads) left(node placement.NodeID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.node == node && node != "" {
+		k.set("")
+	}
+}
+
 func (k *leads) set(node placement.NodeID) {
 	k.node = node
 	if k.changed != nil {

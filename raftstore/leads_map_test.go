@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/belfry-im/belfry/raftstore/link"
@@ -45,4 +46,50 @@ func TestLeadersKnownBeforeTheirShards(t *testing.T) {
 	if err := s.SetMap(mapOf(3, 3)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What there is of a node ends when the map does not have it any more.
+func TestNodesOutOfTheMapAreForgotten(t *testing.T) {
+	c := newTestCluster(t, 4, 1, nil)
+	const at = 3 // it has no replica, so it asks leaders
+	s := c.store(at)
+	alice, bob := userIn(s, 0, 0), userIn(s, 0, 1)
+	login(t, s, alice, "phone", &ear{})
+	send(t, s, message(alice, bob, 0))
+	gone := c.nodes[c.leader(0)].id
+	kept := func() (what []string) {
+		s.cluster.mu.Lock()
+		if s.cluster.streams[gone] != nil {
+			what = append(what, "stream")
+		}
+		if _, is := s.cluster.statuses[gone]; is {
+			what = append(what, "status")
+		}
+		s.cluster.mu.Unlock()
+		if slices.Contains(s.cluster.follower.Nodes(), string(gone)) {
+			what = append(what, "watches")
+		}
+		if node, _, _ := s.shards()[0].leads.get(); node == gone {
+			what = append(what, "leadership")
+		}
+		return what
+	}
+	eventually(t, "the leader is known, unless it changes", func() bool { return len(kept()) > 0 })
+
+	m := c.made()
+	m.Version++
+	m.Nodes = slices.DeleteFunc(slices.Clone(m.Nodes), func(n placement.Node) bool { return n.ID == gone })
+	of := &m.Shards[0]
+	of.Replicas = slices.DeleteFunc(of.Replicas, func(r placement.Replica) bool { return r.Node == gone })
+	var peers []link.Peer
+	for i, n := range c.nodes {
+		if n.id != gone {
+			peers = append(peers, link.Peer{ID: link.NodeID(n.id), Name: c.m.Nodes[i].Name, Address: n.link.Addr().String()})
+		}
+	}
+	c.nodes[at].link.SetPeers(peers)
+	if err := s.SetMap(m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing of the node is kept", func() bool { return len(kept()) == 0 })
 }

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"maps"
 	"time"
 
 	"github.com/belfry-im/belfry/raftstore/placement"
@@ -57,8 +58,9 @@ func (b *budget) asked(c *retention) (part float64) {
 		return 0
 	}
 	for _, r := range of.Replicas {
-		p, ok := cl.pressures[r.Node]
-		if !ok || c.heard[r.Node] == p.report {
+		told, known := cl.statuses[r.Node]
+		p := told.pressure
+		if !known || c.heard[r.Node] == p.report {
 			continue
 		}
 		if c.heard == nil {
@@ -67,5 +69,6 @@ func (b *budget) asked(c *retention) (part float64) {
 		c.heard[r.Node] = p.report
 		part = max(part, float64(p.cut)/1000)
 	}
+	maps.DeleteFunc(c.heard, func(node placement.NodeID, _ uint64) bool { return of.On(node) == nil })
 	return part
 }

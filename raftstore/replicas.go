@@ -28,6 +28,7 @@ func (s *Store) SetMap(m *placement.Map) error {
 	c.m = m
 	c.mu.Unlock()
 	s.setMap(m)
+	s.forgetNodes(m)
 	for i := range m.Nodes { // they may lead shards that the last map did not have
 		s.learnLeads(m.Nodes[i].ID)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -198,6 +199,7 @@ func (l *leadership) probe() {
 	members := l.servers()
 	var mu sync.Mutex
 	up := map[NodeID]bool{g.cfg.Node.ID: true}
+	maps.DeleteFunc(l.well, func(node NodeID, _ int) bool { return g.Map().Node(node) == nil })
 	applied := l.applied
 	l.applied = l.m.raft.AppliedIndex()
 	var calls sync.WaitGroup

@@ -327,19 +327,6 @@ func (a *Audience) confirm(number uint64) {
 	}
 }
 
-// forget drops the kicks of a node that stays away. It reports whether it did: not if the
-// node has a stream.
-func (a *Audience) forget() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.attached {
-		return false
-	}
-	a.firstKick += uint64(len(a.kicks))
-	a.kicks = nil
-	return true
-}
-
 // next takes what is to be told from the queues, as much as fits a message; nil if there
 // is nothing.
 func (a *Audience) next() []byte {

@@ -114,17 +114,97 @@ func TestKicksOutliveStreams(t *testing.T) {
 	if got, want := kicks(), []string{"5 10 last"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("told %q, want %q", got, want)
 	}
-	if a.forget() {
-		t.Error("kicks of a connected node are forgotten")
-	}
-	a.detach()
-	if !a.forget() {
-		t.Error("kicks of a node that stays away are kept")
-	}
-	a.attach()
-	if got := kicks(); got != nil {
-		t.Errorf("told %q, want nothing", got)
-	}
+}
+
+// A node that stays away is forgotten, with its kicks. One that comes back in time is not.
+func TestAbsentNodesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(&lostHost{lost: make(chan string, 10)}, Config{Keep: time.Minute})
+		visit := func() (end linkEnd, a *Audience) {
+			end, there := newLink(nil)
+			go s.Serve(t.Context(), "node1", there)
+			synctest.Wait()
+			return end, s.visitors["node1"].audience
+		}
+		first, a := visit()
+		first.Close()
+		synctest.Wait()
+		a.Session("alice", 1).Kick("first")
+		time.Sleep(time.Minute - 1)
+		second, again := visit()
+		if again != a {
+			t.Error("the node is another one when it comes back")
+		}
+		time.Sleep(2 * time.Second)
+		if s.visitors["node1"] == nil {
+			t.Error("a connected node is forgotten")
+		}
+		second.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(s.visitors) > 0 {
+			t.Error("a node that stays away is kept")
+		}
+		third, a := visit()
+		if len(a.kicks) > 0 || a.firstKick != 1 {
+			t.Errorf("%d kicks of a node that was forgotten", len(a.kicks))
+		}
+		third.Close()
+		s.Close()
+	})
+}
+
+// The stream to a node that is in the cluster no more ends, and is not opened again until
+// that node leads again.
+func TestForgottenLeadersAreLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 0)
+		n := w.nodes[0]
+		k := Key{Kind: KeySession, User: "alice", Session: 1}
+		n.watch(k)
+		var ends []linkEnd
+		f := NewFollower(n, func(context.Context, string) (Conn, error) {
+			here, there := newLink(nil)
+			ends = append(ends, there)
+			return here, nil
+		}, Config{})
+		hears := func(end linkEnd, number uint64) {
+			t.Helper()
+			message, err := end.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = items(message, func(it *item) error {
+				if it.kind == kindInterest && it.term == number && it.interest.Key == k {
+					return nil
+				}
+				return fmt.Errorf("told %+v, want %+v in term %d", it, k, number)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		f.SetLeader(0, "old", 1)
+		synctest.Wait()
+		hears(ends[0], 1)
+		f.Forget("nobody")
+		f.Forget("old")
+		synctest.Wait()
+		if _, err := ends[0].Recv(); err == nil {
+			t.Error("the stream to a node that was forgotten goes on")
+		}
+		f.Tell(0, k, nil)
+		time.Sleep(time.Hour)
+		if len(ends) != 1 || len(f.peers) != 0 {
+			t.Errorf("%d streams to %d nodes, want the first one alone", len(ends), len(f.peers))
+		}
+		f.SetLeader(0, "old", 1)
+		synctest.Wait()
+		hears(ends[1], 1)
+		ends[1].Close()
+		f.Close()
+		w.close()
+	})
 }
 
 // Signals come in order. Those that do not fit are dropped and counted.

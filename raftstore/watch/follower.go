@@ -2,6 +2,8 @@ package watch
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +74,8 @@ type leadership struct {
 type peer struct {
 	node  string
 	ready chan struct{}
+	ctx   context.Context // ends with Forget or Close
+	stop  context.CancelFunc
 
 	// Guarded by Follower.mu.
 	connected bool
@@ -124,6 +128,7 @@ func (f *Follower) SetLeader(shard uint32, node string, term uint64) {
 	p := f.peers[node]
 	if p == nil && node != "" {
 		p = &peer{node: node, ready: make(chan struct{}, 1), queued: make(map[Key]*store.Acks)}
+		p.ctx, p.stop = context.WithCancel(f.ctx)
 		f.peers[node] = p
 		f.running.Go(func() { f.follow(p) })
 	}
@@ -131,6 +136,31 @@ func (f *Follower) SetLeader(shard uint32, node string, term uint64) {
 	if p != nil {
 		f.tellAll(p, shard)
 	}
+}
+
+// Forget ends the stream to a node that is in the cluster no more, until SetLeader names
+// it again. The shards that it led have no leader.
+func (f *Follower) Forget(node string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.peers[node]
+	if p == nil {
+		return
+	}
+	delete(f.peers, node)
+	p.stop()
+	for shard, l := range f.leaders {
+		if l.node == node {
+			f.leaders[shard] = leadership{term: l.term}
+		}
+	}
+}
+
+// Nodes returns the nodes to which there is, or is to be, a stream.
+func (f *Follower) Nodes() (nodes []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.peers))
 }
 
 // Tell says that something changed about a key of a shard: that it is watched now, or is
@@ -234,7 +264,7 @@ func (f *Follower) tellShards(p *peer) {
 func (f *Follower) follow(p *peer) {
 	pause := redialFirst
 	for {
-		conn, err := f.dial(f.ctx, p.node)
+		conn, err := f.dial(p.ctx, p.node)
 		if err == nil {
 			began := time.Now()
 			err = f.talk(p, conn)
@@ -242,13 +272,13 @@ func (f *Follower) follow(p *peer) {
 				pause = redialFirst
 			}
 		}
-		if f.ctx.Err() != nil {
+		if p.ctx.Err() != nil {
 			return
 		}
 		f.config.Log.Debug("no stream of watches", "peer", p.node, "error", err)
 		select {
 		case <-time.After(pause):
-		case <-f.ctx.Done():
+		case <-p.ctx.Done():
 			return
 		}
 		pause = min(2*pause, redialMost)
@@ -265,7 +295,7 @@ func (f *Follower) talk(p *peer, conn Conn) error {
 		next: func() []byte { return f.next(p) },
 		hear: func(message []byte) error { return f.hear(p, message) },
 	}
-	err := t.run(f.ctx, &f.running)
+	err := t.run(p.ctx, &f.running)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p.connected, p.queue = false, nil

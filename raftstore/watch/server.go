@@ -170,7 +170,16 @@ func (s *Server) leave(v *visitor, number int) {
 	if s.closed || v.streams != number {
 		return
 	}
-	v.forget = time.AfterFunc(s.config.Keep, func() { v.audience.forget() })
+	v.forget = time.AfterFunc(s.config.Keep, func() { s.forget(v, number) })
+}
+
+// forget forgets a node whose stream ended a while ago, unless there is a newer one.
+func (s *Server) forget(v *visitor, number int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.streams == number {
+		delete(s.visitors, v.audience.node)
+	}
 }
 
 func (s *Server) dropped(n int) {
