@@ -14,7 +14,7 @@ import (
 func shortChatroom(s *fakeServer) ChatroomConfig {
 	return ChatroomConfig{
 		Config: Config{Server: s.target(protocol.Msgpack)}, Members: 30, Online: 10, Body: 100,
-		Rate: 2000, Lead: 300 * time.Millisecond, Trail: 300 * time.Millisecond,
+		Rate: 1000, Lead: 300 * time.Millisecond, Trail: 300 * time.Millisecond,
 		Loss: Loss{Lose: func(ctx context.Context) error {
 			s.hangUp()
 			return nil

@@ -40,7 +40,7 @@ func TestGroup(t *testing.T) {
 						if err := report.Err(); err != nil {
 							t.Fatal(err)
 						}
-						if report.Sent >= 16 {
+						if report.Sent >= 16 && report.DeliveriesPerSecond > 0 {
 							break // the machine had the time
 						}
 					}
