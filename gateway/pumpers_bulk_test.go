@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/gateway/turns"
 )
 
 // TestWhoHasMuchComesBehind has sessions with much to be told wait for one that
@@ -47,6 +48,7 @@ func TestWhoHasMuchComesBehind(t *testing.T) {
 func TestCostlyRequestsTakeTurns(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
+		e.gateway.turns = turns.New(2, 1) // as with two processors
 		first, second := e.dial(codec), e.dial(codec)
 		first.login("alice", "phone", nil)
 		first.push("onSynced")
