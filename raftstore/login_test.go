@@ -60,7 +60,7 @@ func TestLoginDuringBurst(t *testing.T) {
 				}
 			}
 			for more := true; more; more = b.More {
-				if err := s.NextSync(bob, sync, &b, 7, 1<<20); err != nil {
+				if err := again(t, func() error { return s.NextSync(bob, sync, &b, 7, 1<<20) }); err != nil {
 					t.Error(err)
 					return
 				}
@@ -75,7 +75,7 @@ func TestLoginDuringBurst(t *testing.T) {
 					return
 				}
 				for more := true; more; more = b.More {
-					if err := s.Since(bob, sync.Session, after, &b, 7, 1<<20); err != nil {
+					if err := again(t, func() error { return s.Since(bob, sync.Session, after, &b, 7, 1<<20) }); err != nil {
 						t.Error(err)
 						return
 					}
