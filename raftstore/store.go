@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +133,7 @@ type Config struct {
 	// arenaBytes is what one shard can hold, default ring.MaxBytes. As under
 	// MemoryLimit, retention shortens and sends are refused before it is reached.
 	arenaBytes int64
-	collect    func() // collects garbage; nil: the runtime's
+	collect    func() // collects garbage, and gives free memory back to the system; nil: the runtime's
 	// memoryOf wraps the memory of a replica that the budget reads; nil for none.
 	memoryOf func(shardMemory) shardMemory
 }
@@ -193,7 +193,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.memoryOf = func(m shardMemory) shardMemory { return m }
 	}
 	if c.collect == nil {
-		c.collect = runtime.GC
+		c.collect = debug.FreeOSMemory
 	}
 	if err := setDefault("ClockSettle", &c.ClockSettle, 10*time.Minute); err != nil {
 		return c, err
