@@ -93,10 +93,12 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 		return
 	}
 	u := s.userMut(sl, c.User, true)
+	begun := s.begun(c)
 	for i := 0; i < len(u.sessions); {
 		ss := &u.sessions[i]
 		switch {
 		case ss.number == c.Instead && c.Instead != 0:
+			begun = ss.loginMS // it goes on
 			u.sessions = slices.Delete(u.sessions, i, i+1)
 		case ss.device == c.Device:
 			s.kick(u, i, "sameDevice", r)
@@ -107,12 +109,12 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 		}
 	}
 	for limit := s.limits.MaxDevices; limit > 0 && len(u.sessions) >= limit; {
-		s.kick(u, 0, "policy", r)
+		s.kick(u, u.oldestSession(), "policy", r)
 	}
 	u.lastSession++
 	r.Session = u.lastSession
 	u.sessions = append(u.sessions, session{
-		number: r.Session, device: c.Device, platform: c.Platform, loginMS: s.begun(c), tokenMS: c.IssuedAt,
+		number: r.Session, device: c.Device, platform: c.Platform, loginMS: begun, tokenMS: c.IssuedAt,
 	})
 	u.lastSeen = s.now
 	s.signal(u)
@@ -129,6 +131,18 @@ func (s *State) applyLogin(c *command.Login, r *command.Result) {
 	if c.AutoRead {
 		s.markReadThrough(u, since, r.Session)
 	}
+}
+
+// oldestSession returns the index of the session that was begun first; of those that were
+// begun at once, of the one with the lowest number.
+func (u *user) oldestSession() int {
+	oldest := 0
+	for i := range u.sessions {
+		if u.sessions[i].loginMS < u.sessions[oldest].loginMS {
+			oldest = i
+		}
+	}
+	return oldest
 }
 
 // overtakenBy is by how much a session must have been begun after a login that comes

@@ -135,3 +135,48 @@ func TestLoginOvertaken(t *testing.T) {
 		})
 	}
 }
+
+// One device too many ends the session that was begun first, however often that was
+// brought back since, and whichever order logins are executed in.
+func TestOneDeviceTooMany(t *testing.T) {
+	now := int64(1_800_000_000_000)
+	s := NewState(0)
+	var out Outcome
+	apply := func(cmd command.Command) command.Result {
+		s.Apply(command.AppendCommand(command.AppendBatchHeader(nil, now), cmd), &out)
+		return out.Results[0]
+	}
+	limits := command.Limits{}.WithDefaults()
+	limits.MaxDevices = 3
+	apply(openAll())
+	apply(&command.Configure{Version: 1, Limits: limits})
+	login := func(device string, begun int64, instead command.SessionID) command.SessionID {
+		t.Helper()
+		r := apply(&command.Login{User: "bob", Device: device, Begun: begun, Instead: instead})
+		if r.Code != command.OK {
+			t.Fatalf("login of %s: %v %q", device, r.Code, r.Detail)
+		}
+		return r.Session
+	}
+	kicked := func(want string, session command.SessionID) {
+		t.Helper()
+		if len(out.Kicked) != 1 || out.Kicked[0].Session != session {
+			t.Errorf("kicked %+v, want session %d of %s", out.Kicked, session, want)
+		}
+	}
+	a := login("a", now, 0)
+	now += 60_000
+	b := login("b", now, 0)
+	c := login("c", now-500, 0) // begun before b
+	a = login("a", 0, a)
+	now += 60_000
+	d := login("d", now, 0)
+	kicked("a", a)
+	now += 60_000
+	login("e", now, 0)
+	kicked("c", c)
+	login("f", now, 0)
+	kicked("b", b)
+	login("g", now, 0)
+	kicked("d", d)
+}
