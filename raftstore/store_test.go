@@ -117,7 +117,12 @@ func cids(t testing.TB, s *Store, user, peer command.UserID) (list []string) {
 	var page query.Page
 	for after := uint64(0); ; after = page.To {
 		q := query.HistoryQuery{User: user, Peer: peer, After: after, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}
-		if err := again(t, func() error { return s.History(q, &page) }); err != nil {
+		var err error
+		eventually(t, "a leader answers", func() bool {
+			err = again(t, func() error { return s.History(q, &page) })
+			return !errors.Is(err, store.ErrUnavailable)
+		})
+		if err != nil {
 			t.Fatalf("History(%s, %s): %v", user, peer, err)
 		}
 		for _, m := range page.Updates.Messages {
