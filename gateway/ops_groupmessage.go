@@ -14,6 +14,9 @@ func (s *session) sendGroup(r request, args *protocol.SendArgs, d *hooks.Decisio
 		cmd := s.sendGroupCommand(r, args, group)
 		return s.sendLive(r, args, &cmd, live, d)
 	}
+	if err := s.checkGaps(args.Conv, args.CID); err != nil {
+		return err
+	}
 	m := newSending()
 	m.group, m.session, m.id, m.receivedAt = s.sendGroupCommand(r, args, group), s, r.ID, r.receivedAt
 	m.event, m.decision = s.gateway.config.Hooks.Sending(s.user, args), d

@@ -61,7 +61,9 @@ func (s *session) send(r request) error {
 		s.holdSend(r, &args)
 		return nil
 	}
-	return s.sendMessage(r, &args, nil)
+	err := s.sendMessage(r, &args, nil)
+	s.noteGap(args.Conv, args.CID, err)
+	return err
 }
 
 // sendMessage sends a message, whose body may lie in the frame. d is the decision that
@@ -84,6 +86,9 @@ func (s *session) sendMessage(r request, args *protocol.SendArgs, d *hooks.Decis
 		}
 		s.replySent(r, args, &result, d)
 		return nil
+	}
+	if err := s.checkGaps(args.Conv, args.CID); err != nil {
+		return err
 	}
 	m := newSending()
 	m.command, m.session, m.id, m.receivedAt = s.sendCommand(r, args, to), s, r.ID, r.receivedAt
@@ -176,6 +181,10 @@ func newSending() *sending {
 // finish replies to the send once its result is known.
 func (m *sending) finish(result command.Result, err error) {
 	s, id, came, hook, d := m.session, m.id, m.receivedAt, m.event, m.decision
+	conv, cid := protocol.UserConv(string(m.command.To)), m.command.CID
+	if m.group.Group != "" {
+		conv, cid = protocol.GroupConv(string(m.group.Group)), m.group.CID
+	}
 	*m = sending{done: m.done}
 	sendingPool.Put(m)
 	defer s.submits.Done()
@@ -185,6 +194,7 @@ func (m *sending) finish(result command.Result, err error) {
 	}
 	s.gateway.config.Hooks.Done(d, err)
 	if err != nil {
+		s.noteGap(conv, cid, err)
 		s.refuse(r, err)
 		s.removePending(r)
 		return

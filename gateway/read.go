@@ -76,6 +76,7 @@ func (s *session) handleFrame(opcode byte, payload []byte) (goOn bool) {
 	case ws.OpPong:
 		s.noteActivity()
 		s.ponged = true
+		s.closeKnownGaps(payload)
 		s.countFrame()
 	case ws.OpContinuation:
 		s.countFrame()

@@ -73,6 +73,7 @@ type session struct {
 	pastMemberships pastMemberships
 
 	number   atomic.Uint64 // see id
+	gapped   atomic.Bool   // whether gaps has any
 	pushedTo atomic.Uint64 // everything of the user up to this arrival number was pushed; set by the pump once loggedIn
 
 	submits sync.WaitGroup // submitted commands without an outcome, and goroutines
@@ -96,9 +97,10 @@ type session struct {
 	parted          bool    // pendingClose is about to end the session: nothing is taken any more
 	window          window
 	signals         []store.Signal
-	syncSize        int64         // about how many bytes of memory the rest of the login's sync takes
-	charged         int64         // bytes that the connection is charged for the session: see chargeHeld
-	held            *heldSends    // sends that wait for a decision; nil until the first
+	syncSize        int64      // about how many bytes of memory the rest of the login's sync takes
+	charged         int64      // bytes that the connection is charged for the session: see chargeHeld
+	held            *heldSends // sends that wait for a decision; nil until the first
+	gaps            gaps
 	pendingReads    []readUpTo    // read reports that wait, one for each peer
 	reportsInFlight int           // read reports without an outcome
 	answers         []groupAnswer // to the last changes of groups, at most keptRequests, oldest first

@@ -26,6 +26,7 @@ type testStore struct {
 	background    map[sessionOf]bool // as the gateway said
 	stalled       map[sessionOf]bool // likewise
 	down          bool               // reads and commands get ErrUnavailable
+	leaderless    bool               // commands are given up
 	away          command.UserID     // their shard returns no Eligibility
 	commands      []command.Command  // all that were applied, if recorded
 	record        bool
@@ -130,7 +131,8 @@ func (s *testStore) release() {
 }
 
 // setDown makes the store unavailable, or available again.
-func (s *testStore) setDown(down bool) { s.mu.Lock(); defer s.mu.Unlock(); s.down = down }
+func (s *testStore) setLeaderless(is bool) { s.mu.Lock(); defer s.mu.Unlock(); s.leaderless = is }
+func (s *testStore) setDown(down bool)     { s.mu.Lock(); defer s.mu.Unlock(); s.down = down }
 
 // applied gives the commands since record was set.
 func (s *testStore) applied() []command.Command {
@@ -162,6 +164,8 @@ func (s *testStore) Submit(cmd command.Command, done func(command.Result, error)
 	var err error
 	if s.down {
 		err = store.ErrUnavailable
+	} else if s.leaderless {
+		err = store.ErrNoLeader
 	} else {
 		r = s.apply(cmd)
 	}

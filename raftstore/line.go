@@ -18,9 +18,10 @@ const (
 	// else with store.ErrUnavailable.
 	leaderPatience = 5 * time.Second
 	// afterGiveUp is how long such an answer asks its caller to wait. What comes sooner for
-	// the same key was sent before the caller saw that answer, and is refused too. Time in
+	// the same key was sent before the caller saw that answer, and is refused too; of one
+	// conversation also what comes later, see gateway/gaps.go. Time in
 	// which the process was frozen does not count.
-	afterGiveUp = time.Second
+	afterGiveUp = store.AfterNoLeader
 	// lineFirst and lineMost bound the pause between two attempts to find a leader that
 	// nobody has told of.
 	lineFirst = 10 * time.Millisecond
@@ -101,7 +102,7 @@ func (ln *line) add(op *operation) {
 		return
 	case ln.overtakes(op):
 		ln.mu.Unlock()
-		ln.answerLater(op, answer{err: errNoLeader})
+		ln.answerLater(op, answer{err: store.ErrNoLeader})
 		return
 	}
 	ln.bytes += op.size
@@ -356,14 +357,11 @@ func (ln *line) expire(now time.Time) (due []reply) {
 		}
 		op.over = true
 		ln.bytes -= op.size
-		due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
+		due = append(due, reply{op: op, answer: answer{err: op.certain(store.ErrNoLeader)}})
 	}
 	ln.trim()
 	return due
 }
-
-// errNoLeader answers what has waited for a leader for too long.
-var errNoLeader = store.Unavailable(afterGiveUp, "no leader of the shard was found")
 
 // certain returns an error of the operation's last try, as one of all its tries: what a
 // leader did not answer may have happened, whatever the next one says.
@@ -391,7 +389,7 @@ func (ln *line) takeBack(op *operation) {
 	op.doubt = true
 	if ln.closed {
 		ln.mu.Unlock()
-		op.done(answer{err: op.certain(errNoLeader)})
+		op.done(answer{err: op.certain(store.ErrNoLeader)})
 		return
 	}
 	ln.park()
@@ -433,7 +431,7 @@ func (ln *line) close() {
 		for _, op := range list {
 			if !op.over {
 				op.over = true
-				due = append(due, reply{op: op, answer: answer{err: op.certain(errNoLeader)}})
+				due = append(due, reply{op: op, answer: answer{err: op.certain(store.ErrNoLeader)}})
 			}
 		}
 	}

@@ -18,6 +18,13 @@ var (
 	ErrNotQueued = errors.New("raftstore: the message is read, acked or gone")
 )
 
+// AfterNoLeader is the time to wait after ErrNoLeader.
+const AfterNoLeader = time.Second
+
+// ErrNoLeader is an ErrUnavailable, joined by ErrUnknown or not, of what has waited for a
+// leader for too long. What its caller has sent behind it may find one.
+var ErrNoLeader = Unavailable(AfterNoLeader, "no leader of the shard was found")
+
 // DefaultRetryAfter is the time to wait where nothing better is known: about
 // that of an election.
 const DefaultRetryAfter = 250 * time.Millisecond
