@@ -375,8 +375,9 @@ func TestSendsComeBackAfterABurst(t *testing.T) {
 		for range 200 {
 			n++
 			user := command.UserID(fmt.Sprint("user", n))
+			cmd := message(user, user, n)
 			sends.Go(func() {
-				if r, err := proposeAgain(t, s, message(user, user, n)); err != nil || r.Code != command.OK {
+				if r, err := proposeAgain(t, s, cmd); err != nil || r.Code != command.OK {
 					t.Errorf("send of %s = %v, %v", user, r, err)
 				}
 			})
