@@ -17,11 +17,11 @@ const (
 	// to. Then it is answered with store.ErrUnknown if a leader may have executed it,
 	// else with store.ErrUnavailable.
 	leaderPatience = 5 * time.Second
-	// afterGiveUp is how long such an answer asks its caller to wait. What comes sooner for
-	// the same key was sent before the caller saw that answer, and is refused too; of one
-	// conversation also what comes later, see gateway/gaps.go. Time in
-	// which the process was frozen does not count.
-	afterGiveUp = store.AfterNoLeader
+	// afterGiveUp is for how long after such an answer what comes for the same key is refused
+	// too: it was sent before the caller saw that answer. It ends with the next tick, so before
+	// the caller, who is asked to wait, comes again. Of one conversation also what comes later
+	// is refused, see gateway/gaps.go. Time in which the process was frozen does not count.
+	afterGiveUp = store.AfterNoLeader - lineMost
 	// lineFirst and lineMost bound the pause between two attempts to find a leader that
 	// nobody has told of.
 	lineFirst = 10 * time.Millisecond
@@ -70,6 +70,7 @@ type line struct {
 	to      leaderEnd    // nil while the line is parked
 	closed  bool
 	timer   *time.Timer                  // ticks while the line is parked and not empty, or gaveUp is not
+	next    time.Time                    // when timer ticks next, zero while it is stopped
 	pause   time.Duration                // of timer; rises until a leader answers, or is told of
 	gaveUp  map[command.UserID]time.Time // when operations for a key were given up, until afterGiveUp has passed
 	ticked  time.Time                    // when timer ticked last
@@ -223,13 +224,16 @@ func (ln *line) settle() {
 		ln.schedule()
 	} else {
 		ln.timer.Stop()
+		ln.next = time.Time{}
 	}
 }
 
 // schedule makes the timer look again after a pause, and gives operations that wait a
-// time at which they give up. The caller holds mu.
+// time at which they give up. It puts off no tick: it may be called all the time. The
+// caller holds mu.
 func (ln *line) schedule() {
-	giveUp := time.Now().Add(ln.patience)
+	now := time.Now()
+	giveUp := now.Add(ln.patience)
 	for _, list := range [...][]*operation{ln.lost, ln.waiting[ln.sent:]} {
 		for _, op := range list {
 			if !op.over && op.giveUp.IsZero() {
@@ -238,7 +242,10 @@ func (ln *line) schedule() {
 		}
 	}
 	ln.pause = min(max(lineFirst, 2*ln.pause), lineMost)
-	ln.timer.Reset(ln.pause)
+	if at := now.Add(ln.pause); ln.next.IsZero() || at.Before(ln.next) {
+		ln.next = at
+		ln.timer.Reset(ln.pause)
+	}
 }
 
 // park takes back what is with a leader that has ended. The caller holds mu.
@@ -320,6 +327,7 @@ func (ln *line) tick() {
 		ln.mu.Unlock()
 		return
 	}
+	ln.next = time.Time{}
 	due := ln.expire(time.Now())
 	ln.unlock(append(due, ln.flush()...))
 }

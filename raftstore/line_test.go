@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,7 +327,7 @@ func TestLineGivesUpInOrder(t *testing.T) {
 		add("", "read 3")
 		s.elect()
 		add("ann", "ann 4")
-		time.Sleep(afterGiveUp)
+		time.Sleep(store.AfterNoLeader + time.Millisecond)
 		add("ann", "ann 5")
 		s.leader.commit(10, true)
 		s.tasks.Wait()
@@ -546,4 +547,51 @@ func TestLineFrozenAfterGivingUp(t *testing.T) {
 		t.Error("what was given up may never be overtaken")
 	}
 	ln.close()
+}
+
+// A promptEnd answers at once.
+type promptEnd struct{}
+
+func (promptEnd) send(_ *operation, done func(*peer.Answer)) (kept bool, err error) {
+	go done(&peer.Answer{Body: peer.AppendResult(nil, new(command.Result))})
+	return true, nil
+}
+
+// However much others submit, what finds no leader is given up in time, and its key is taken
+// again soon after.
+func TestLineTicksUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var led atomic.Bool
+		ln := newLine(1<<20, func() leaderEnd {
+			if led.Load() {
+				return promptEnd{}
+			}
+			return nil
+		}, nil)
+		defer ln.close()
+		load := func(key command.UserID, d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(lineFirst / 2) {
+				ln.add(&operation{kind: peer.Command, key: key, done: func(answer) {}})
+			}
+			synctest.Wait()
+		}
+		answered := func(what string, err error) func() {
+			var answers []error
+			ln.add(&operation{kind: peer.Command, key: "ann", done: func(a answer) { answers = append(answers, a.err) }})
+			return func() {
+				t.Helper()
+				if len(answers) != 1 || !errors.Is(answers[0], err) {
+					t.Errorf("%s: answers %v, want %v", what, answers, err)
+				}
+			}
+		}
+		check := answered("no leader", store.ErrNoLeader)
+		load("ben", leaderPatience+2*lineMost)
+		check()
+		led.Store(true)
+		load("carl", store.AfterNoLeader+time.Millisecond)
+		check = answered("a leader", nil)
+		load("carl", lineMost)
+		check()
+	})
 }
