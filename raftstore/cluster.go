@@ -392,8 +392,8 @@ func (s *Store) PeerLost(node placement.NodeID, gone bool) {
 }
 
 // forgetNodes ends what there is of nodes that are not in the map any more: the link does
-// not say that it has lost those. What a connected node has told is kept, since the next
-// map may name it.
+// not say that it has lost those. A connected node is in a map that is newer than m, and
+// tells once in which term it leads: what there is of it is kept.
 func (s *Store) forgetNodes(m *placement.Map) {
 	c := s.cluster
 	c.mu.Lock()
@@ -409,7 +409,7 @@ func (s *Store) forgetNodes(m *placement.Map) {
 		known[placement.NodeID(node)] = true
 	}
 	for node := range known {
-		if m.Node(node) != nil {
+		if m.Node(node) != nil || c.Link.Connected(node) {
 			continue
 		}
 		c.closeStream(node)
@@ -417,11 +417,9 @@ func (s *Store) forgetNodes(m *placement.Map) {
 		for _, sh := range s.shards() {
 			sh.leads.left(node)
 		}
-		if !c.Link.Connected(node) {
-			c.mu.Lock()
-			delete(c.statuses, node)
-			c.mu.Unlock()
-		}
+		c.mu.Lock()
+		delete(c.statuses, node)
+		c.mu.Unlock()
 	}
 }
 

@@ -93,3 +93,25 @@ func TestNodesOutOfTheMapAreForgotten(t *testing.T) {
 	}
 	eventually(t, "nothing of the node is kept", func() bool { return len(kept()) == 0 })
 }
+
+// A map may be older than what a node has told already. It forgets nothing of a node that
+// is connected, and so in a newer one: who leads is told once.
+func TestConnectedNodesAreNotForgotten(t *testing.T) {
+	c := newTestCluster(t, 4, 1, nil)
+	s := c.store(3) // it has no replica
+	leader := c.nodes[c.leader(0)].id
+	older, newer := c.made(), c.made()
+	older.Nodes = slices.DeleteFunc(slices.Clone(older.Nodes), func(n placement.Node) bool { return n.ID == leader })
+	of := &older.Shards[0]
+	of.Replicas = slices.DeleteFunc(of.Replicas, func(r placement.Replica) bool { return r.Node == leader })
+	newer.Version++
+	for _, m := range []*placement.Map{older, newer} {
+		if err := s.SetMap(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the leader is known", func() bool {
+		node, _, _ := s.shards()[0].leads.get()
+		return node != ""
+	})
+}
