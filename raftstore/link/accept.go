@@ -26,10 +26,9 @@ func (l *Link) acceptLoop(ln net.Listener) {
 		raw, err := ln.Accept()
 		if err == nil {
 			g := newGuest(raw, func() { raw.Close() })
-			out := l.handshakes.enter(g)
-			if out != nil {
+			if out := l.handshakes.enter(g); out != nil {
 				out.end()
-				l.metrics.refusals.WithLabelValues(codeLimit).Inc()
+				l.noteRefusal(false, out.host, "", "", refuse(codeLimit, "connections without a hello are open, as many as may be, and others want one"))
 			}
 			if !l.spawn(func() {
 				defer l.handshakes.leave(g)
@@ -82,9 +81,13 @@ func (l *Link) receive(raw net.Conn, g *guest) {
 			l.forget(c)
 		}
 	}
+	if l.handshakes.isOut(g) { // which was noted
+		raw.Close()
+		return
+	}
 	r, ok := errors.AsType[*refusal](err)
 	if !ok {
-		r = refuse(codeTimeout, "the handshake ended early: %v", err)
+		r = refuse(codeTimeout, "the handshake ended early: %v", withoutPorts(err))
 	}
 	l.noteRefusal(false, raw.RemoteAddr().String(), h.Name, c.kind, r)
 	if !r.remote && answer != nil {
@@ -116,7 +119,7 @@ func (l *Link) shake(c *conn) (h hello, answer io.Writer, err error) {
 			if errors.Is(err, io.EOF) || isTimeout(err) {
 				return h, nil, err
 			}
-			return h, nil, refuse(codeTLS, "%v", err)
+			return h, nil, refuse(codeTLS, "%v", withoutPorts(err))
 		}
 		c.Conn, answer = secure, secure
 		state, keys = secure.ConnectionState(), l.creds.now.Load()
@@ -205,6 +208,15 @@ func linger(raw net.Conn) {
 func isTimeout(err error) bool {
 	t, ok := errors.AsType[net.Error](err)
 	return ok && t.Timeout()
+}
+
+// withoutPorts returns why a connection has ended without its ports, which are others each
+// time.
+func withoutPorts(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+		return op.Err
+	}
+	return err
 }
 
 // noteRefusal counts a refusal of a connection by either side, and logs it. dialed says

@@ -20,6 +20,7 @@ type crowd struct {
 type guest struct {
 	host string // without a port
 	end  func() // closes the connection; it is called without a lock held
+	out  bool   // it had to go; guarded by crowd.mu
 }
 
 func newGuest(raw net.Conn, end func()) *guest {
@@ -28,7 +29,7 @@ func newGuest(raw net.Conn, end func()) *guest {
 	if err != nil {
 		host = address
 	}
-	return &guest{host, end}
+	return &guest{host: host, end: end}
 }
 
 // enter adds g and returns whose connection the caller has to end for it, nil if there is
@@ -48,6 +49,7 @@ func (c *crowd) enter(g *guest) (out *guest) {
 			}
 		}
 		out = c.guests[oldest]
+		out.out = true
 		c.guests = slices.Delete(c.guests, oldest, oldest+1)
 	}
 	c.guests = append(c.guests, g)
@@ -61,6 +63,13 @@ func (c *crowd) leave(g *guest) {
 	if i := slices.Index(c.guests, g); i >= 0 {
 		c.guests = slices.Delete(c.guests, i, i+1)
 	}
+}
+
+// isOut reports whether g had to go for another one.
+func (c *crowd) isOut(g *guest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return g.out
 }
 
 func (c *crowd) size() int {

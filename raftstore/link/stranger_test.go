@@ -1,6 +1,8 @@
 package link
 
 import (
+	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -42,6 +44,48 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%d places are taken, want 2", c.size())
 	}
 	enter("a", "")
+}
+
+// TestCrowdIsSaidOnce has far more connections without a hello than may wait for one come
+// from one address, and end by themselves: that does not fill the log.
+func TestCrowdIsSaidOnce(t *testing.T) {
+	for _, s := range security {
+		t.Run(s.name, func(t *testing.T) {
+			noLeak(t)
+			const places, more = 4, 40
+			ca, dir := newTestCA(t, "ca"), t.TempDir()
+			a := newTestNode(t, "a", func(c *Config) {
+				if s.tls {
+					c.TLS = ca.issue(t, dir, "a", nil)
+				}
+			})
+			a.handshakes.max = places
+			a.start(t)
+			var conns []net.Conn
+			for range places + more {
+				c, err := net.Dial("tcp", a.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				conns = append(conns, c)
+			}
+			eventually(t, "the first ones are thrown out", func() bool { return a.handshakes.size() == places })
+			for _, c := range conns[:more] { // closed, one after the other
+				if _, err := c.Read(make([]byte, 1)); err == nil {
+					t.Fatal("something is said to whoever says nothing")
+				}
+				c.Close()
+			}
+			for _, c := range conns[more:] {
+				c.(*net.TCPConn).SetLinger(0) // it ends with an error
+				c.Close()
+			}
+			eventually(t, "none waits", func() bool { return a.handshakes.size() == 0 })
+			if n := strings.Count(a.log.text(), "level=WARN"); n > 4 {
+				t.Errorf("%d warnings, want one that connections had to go, and one for each way in which others ended", n)
+			}
+		})
+	}
 }
 
 // TestStrangers has nodes that are not in the map hold as many connections as they may:
