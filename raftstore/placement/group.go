@@ -111,6 +111,7 @@ type Group struct {
 	outsiders *rate.Limiter // calls of nodes that are not admitted
 
 	saving   sync.Mutex // held while a map is taken over; m is only set with it
+	saved    uint64     // version of the map on the disk; guarded by saving
 	memberMu sync.Mutex // held while Raft is started or stopped here
 }
 
@@ -190,7 +191,7 @@ func (g *Group) read() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	g.m = m
+	g.m, g.saved = m, m.Version
 	return nil
 }
 
@@ -315,13 +316,22 @@ func (g *Group) publish(m *Map) {
 		g.log.Error("a node of another cluster answered", "cluster", m.Cluster, "ours", now.Cluster)
 		return
 	}
-	if m.Version <= now.Version {
-		return
+	newer := m.Version > now.Version
+	if !newer {
+		if m.Version <= g.saved {
+			return
+		}
+		m = now
 	}
 	if hung := g.running(); hung != nil && hung.hang.is() {
-		// Raft stores what the map is made from, once it can.
+		// It is stored when Raft goes on, which makes the same map.
 	} else if err := g.save(m); err != nil {
 		g.log.Error("the map cannot be stored; a start without other nodes would use an older one", "err", err)
+	} else {
+		g.saved = m.Version
+	}
+	if !newer {
+		return
 	}
 	g.mu.Lock()
 	g.m = m

@@ -3,6 +3,8 @@ package placement
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +54,14 @@ func TestLeaderDiskHangs(t *testing.T) {
 			w.eventually("all have the same", func() bool {
 				now := leads()
 				return now != nil && all[0].Map().Version == all[1].Map().Version && all[1].Map().Version == all[2].Map().Version
+			})
+			w.eventually("also on the disk", func() bool {
+				data, err := os.ReadFile(filepath.Join(slow.cfg.Dir, "map.json"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				stored, err := DecodeMap(data)
+				return err == nil && stored.Version == slow.Map().Version
 			})
 		}
 	})
