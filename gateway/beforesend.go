@@ -159,8 +159,7 @@ func (s *session) sendDecided(h *heldSend) {
 		err = &refusal{protocol.CodeUnavailable, "op: this message could not be checked; repeating it is safe", undecidedRetry}
 	}
 	if err != nil {
-		s.noteGap(h.args.Conv, h.args.CID, err)
-		s.refuse(h.r, err)
+		s.refuseSend(h.r, h.args.Conv, h.args.CID, err)
 	}
 	s.removePending(h.r)
 }

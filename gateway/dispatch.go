@@ -223,9 +223,6 @@ func (s *session) refuse(r request, err error) {
 		after := (why.retryAfter + time.Millisecond - 1).Milliseconds()
 		return protocol.AppendReplyErr(b, s.codec, r.ID, why.code, why.message, after)
 	})
-	if r.Op == protocol.OpSend {
-		s.pingForGaps()
-	}
 }
 
 // refusalOf returns the refusal that an error is answered with.

@@ -139,13 +139,19 @@ func (e *edge) open(url string, options *websocket.DialOptions) (*websocket.Conn
 type dialOptions struct {
 	silent  bool // nobody reads: replies are lost, and writes of the server block
 	noPongs bool
+	onPing  func(payload []byte) // called before it is answered; nil for nothing
 }
 
 func (e *edge) dialWith(codec protocol.Codec, options dialOptions) *client {
 	e.t.Helper()
 	ws, _, err := e.open("ws://belfry.test/v1/ws", &websocket.DialOptions{
-		Subprotocols:   []string{codec.Subprotocol()},
-		OnPingReceived: func(context.Context, []byte) bool { return !options.noPongs },
+		Subprotocols: []string{codec.Subprotocol()},
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			if options.onPing != nil {
+				options.onPing(payload)
+			}
+			return !options.noPongs
+		},
 	})
 	if err != nil {
 		e.t.Fatalf("dial: %v", err)

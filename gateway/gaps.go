@@ -15,7 +15,8 @@ import (
 
 const (
 	// maxGaps is how many gaps of a session are told apart. What is refused beyond that
-	// counts as one with the last of its conversation.
+	// counts as one with the last of its conversation or, if that has none, of all such
+	// conversations.
 	maxGaps = 256
 	// gapPatience is how long a conversation is kept from a client that answers pings and
 	// sends on and on without regard to refusals: its order is its own affair.
@@ -28,7 +29,7 @@ const (
 // refused too, until the client repeats the first of the gaps, or has answered a ping that
 // was sent behind their refusal. Guarded by session.mu.
 type gaps struct {
-	convs map[protocol.Conv]*convGaps
+	convs map[protocol.Conv]*convGaps // protocol.Conv{}: of those that are not told apart
 	count int
 	last  uint64 // number of the newest gap
 }
@@ -48,17 +49,32 @@ type gap struct {
 // errBehindGap refuses a send behind a gap, and so makes another one.
 var errBehindGap = &refusal{protocol.CodeUnavailable, "op: an earlier message of this conversation could not be stored; repeating both is safe", store.DefaultRetryAfter}
 
-// noteGap notes a gap if a send, whose error this is, is one. It is to be called before the
-// reply, see pingForGaps.
-func (s *session) noteGap(conv protocol.Conv, cid string, err error) {
+// refuseSend refuses a send, and notes a gap if that makes one. Refusals that do come one
+// after the other, each with a ping behind it: none overtakes the refusal of a gap that it
+// tells of.
+func (s *session) refuseSend(r request, conv protocol.Conv, cid string, err error) {
 	if err != error(errBehindGap) && !errors.Is(err, store.ErrNoLeader) {
+		s.refuse(r, err)
 		return
 	}
+	s.gapping.Lock()
+	defer s.gapping.Unlock()
+	s.noteGap(conv, cid)
+	s.refuse(r, err)
+	s.pingForGaps()
+}
+
+// noteGap notes a gap.
+func (s *session) noteGap(conv protocol.Conv, cid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &s.gaps
 	g.last++
 	in := g.convs[conv]
+	if in == nil && (g.count >= maxGaps || g.convs[protocol.Conv{}] != nil) {
+		conv = protocol.Conv{}
+		in = g.convs[conv]
+	}
 	if in == nil {
 		if g.convs == nil {
 			g.convs = make(map[protocol.Conv]*convGaps)
@@ -77,9 +93,6 @@ func (s *session) noteGap(conv protocol.Conv, cid string, err error) {
 
 // pingForGaps queues a ping whose answer says that the client has read all that is queued.
 func (s *session) pingForGaps() {
-	if !s.gapped.Load() {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -99,9 +112,9 @@ func (s *session) checkGaps(conv protocol.Conv, cid string) error {
 	defer s.mu.Unlock()
 	in := s.gaps.convs[conv]
 	switch {
-	case in == nil:
+	case in == nil && s.gaps.convs[protocol.Conv{}] == nil:
 		return nil
-	case in.list[0].cid != xxhash.Sum64String(cid):
+	case in == nil || in.list[0].cid != xxhash.Sum64String(cid):
 		return errBehindGap
 	}
 	s.closeGaps(conv, in, 1)

@@ -1,13 +1,16 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -132,6 +135,67 @@ func TestGapsAreBounded(t *testing.T) {
 		alice.wantOutcomes([]string{"unavailable"}, alice.post("u:bob", "b"))
 		pong(1)
 		alice.wantOutcomes([]string{"ok"}, alice.post("u:bob", "b"))
+	})
+}
+
+// Conversations beyond the bound are not told apart: what is sent to them is refused until
+// the client knows.
+func TestGapsOfManyConversations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		alice := e.dialWith(protocol.JSON, dialOptions{noPongs: true})
+		alice.login("alice", "phone", nil)
+		alice.push("onSynced")
+		s := e.session("alice")
+		e.store.setLeaderless(true)
+		for i := range 2 * maxGaps {
+			alice.wantOutcomes([]string{"unavailable"}, alice.post(fmt.Sprint("u:user", i), "a"))
+		}
+		e.store.setLeaderless(false)
+		if n := len(s.gaps.convs); n != maxGaps+1 || s.gaps.count != n {
+			t.Errorf("%d gaps of %d conversations, want %d", s.gaps.count, n, maxGaps+1)
+		}
+		last := fmt.Sprint("u:user", 2*maxGaps-1)
+		alice.wantOutcomes([]string{"ok"}, alice.post("u:user0", "a"))
+		alice.wantOutcomes([]string{"unavailable", "unavailable"}, alice.post(last, "a"), alice.post("u:other", "a"))
+		s.closeKnownGaps(binary.BigEndian.AppendUint64(nil, s.gaps.last))
+		alice.wantOutcomes([]string{"ok", "ok"}, alice.post(last, "b"), alice.post("u:other", "a"))
+		if s.gaps.convs != nil || s.gaps.count != 0 || s.gapped.Load() {
+			t.Errorf("gaps are left: %+v", s.gaps)
+		}
+	})
+}
+
+// No ping tells of a gap before the client was told, though several are refused at once.
+func TestPingsComeBehindRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		var alice *client
+		told := 0 // pings
+		alice = e.dialWith(protocol.JSON, dialOptions{noPongs: true, onPing: func(payload []byte) {
+			told++
+			if number, refused := binary.BigEndian.Uint64(payload), len(alice.frames); number > uint64(refused) {
+				t.Errorf("ping %d comes behind %d refusals", number, refused)
+			}
+		}})
+		alice.login("alice", "phone", nil)
+		alice.push("onSynced")
+		s := e.session("alice")
+		const senders, each = 4, 2000
+		var all sync.WaitGroup
+		for sender := range senders {
+			all.Go(func() {
+				for i := range each {
+					r := request{Request: protocol.Request{ID: uint64(1 + sender*each + i), Op: protocol.OpSend}}
+					s.refuseSend(r, protocol.UserConv("bob"), fmt.Sprint(r.ID), store.ErrNoLeader)
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		if told != senders*each {
+			t.Errorf("%d pings, want %d", told, senders*each)
+		}
 	})
 }
 

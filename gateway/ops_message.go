@@ -61,9 +61,10 @@ func (s *session) send(r request) error {
 		s.holdSend(r, &args)
 		return nil
 	}
-	err := s.sendMessage(r, &args, nil)
-	s.noteGap(args.Conv, args.CID, err)
-	return err
+	if err := s.sendMessage(r, &args, nil); err != nil {
+		s.refuseSend(r, args.Conv, args.CID, err)
+	}
+	return nil
 }
 
 // sendMessage sends a message, whose body may lie in the frame. d is the decision that
@@ -194,8 +195,7 @@ func (m *sending) finish(result command.Result, err error) {
 	}
 	s.gateway.config.Hooks.Done(d, err)
 	if err != nil {
-		s.noteGap(conv, cid, err)
-		s.refuse(r, err)
+		s.refuseSend(r, conv, cid, err)
 		s.removePending(r)
 		return
 	}

@@ -79,6 +79,7 @@ type session struct {
 	submits sync.WaitGroup // submitted commands without an outcome, and goroutines
 	pumps   sync.WaitGroup
 	reports sync.Mutex // held while read reports are submitted; to be locked before mu
+	gapping sync.Mutex // held from when a gap is noted until its ping is queued; to be locked before mu
 
 	mu              sync.Mutex
 	capacity        sync.Cond // signalled when a request was answered, bytes were written, or the session ended
