@@ -29,6 +29,25 @@ type stores struct {
 
 const keptSnapshots = 2
 
+// termKey is where Raft stores its term.
+var termKey = []byte("CurrentTerm")
+
+// begun reports whether a founder has begun the group. raft.BootstrapCluster stores the
+// term 1, then the first entry; after a crash in between it refuses to run again unless
+// the term is 0. Whoever has voted has a higher one.
+func (s stores) begun() (bool, error) {
+	term, err := s.stable.GetUint64(termKey)
+	if err != nil && err.Error() != "not found" || term > 1 {
+		return true, err
+	}
+	last, err := s.log.LastIndex()
+	if err != nil || last > 0 {
+		return true, err
+	}
+	snapshots, err := s.snapshots.List()
+	return len(snapshots) > 0, err
+}
+
 func openStores(dir string, log *slog.Logger, hold func()) (stores, error) {
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{Timeout: 5 * time.Second},
@@ -187,6 +206,9 @@ func (g *Group) openMember(leader say) (err error) {
 		}
 	}()
 	exists, err := raft.HasExistingState(st.log, st.stable, st.snapshots)
+	if err == nil && exists && g.founders != nil && g.Map().Version == 0 {
+		exists, err = st.begun()
+	}
 	if err != nil {
 		return err
 	}
@@ -199,6 +221,9 @@ func (g *Group) openMember(leader say) (err error) {
 		var first raft.Configuration
 		for _, f := range g.founders {
 			first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(f.ID), Address: raft.ServerAddress(f.ID)})
+		}
+		if err := st.stable.SetUint64(termKey, 0); err != nil {
+			return err
 		}
 		if err := raft.BootstrapCluster(conf, st.log, st.stable, st.snapshots, transport, first); err != nil {
 			return err

@@ -41,7 +41,7 @@ func (g *Group) markVotes(stable raft.StableStore, exists, lost, unsure bool) er
 	if err != nil && err.Error() != "not found" { // as all stores of Raft say it
 		return err
 	}
-	term, err := stable.GetUint64([]byte("CurrentTerm"))
+	term, err := stable.GetUint64(termKey)
 	if err != nil && err.Error() != "not found" {
 		return err
 	}

@@ -184,3 +184,29 @@ func takeSnapshot(s raft.SnapshotStore) error {
 	}
 	return sink.Close()
 }
+
+// TestFoundingCutShort kills a founder after Raft has stored the first term, and before the
+// first entry: it begins again.
+func TestFoundingCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := w.config(0, 1)
+		p := w.run(cfg)
+		p.wait()
+		p.stop()
+		mark, err := w.disks[cfg.Dir].store.Get(markKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut := raft.NewInmemStore()
+		if err := errors.Join(cut.Set(markKey, mark), cut.SetUint64(termKey, 1), os.Remove(filepath.Join(cfg.Dir, "map.json"))); err != nil {
+			t.Fatal(err)
+		}
+		w.disks[cfg.Dir].store, w.disks[cfg.Dir].snapshots = cut, raft.NewInmemSnapshotStore()
+		p = w.run(cfg)
+		p.wait()
+		if err := p.propose(&Maintain{Node: cfg.Node.ID, On: true}); err != nil {
+			t.Error(err)
+		}
+	})
+}
