@@ -9,7 +9,7 @@ import (
 // BatchVersion is the version of batches. A batch is what one log entry holds:
 //
 //	offset  field
-//	0       version, 2
+//	0       version, 3
 //	1       time, zigzag varint, Unix milliseconds
 //	…       commands, each: length of the rest (uvarint), kind (1 byte), fields
 //
@@ -17,7 +17,7 @@ import (
 // the commands' fields methods. Bytes of a command after its fields are malformed: a
 // new field needs a new kind or version. All replicas of a shard apply what is in its
 // log, so neither is written before all nodes of the cluster know it.
-const BatchVersion = 2
+const BatchVersion = 3
 
 // AppendBatchHeader begins a batch whose commands are applied as of atMS.
 func AppendBatchHeader(dst []byte, atMS int64) []byte {
