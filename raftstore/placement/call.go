@@ -127,6 +127,9 @@ const (
 	proposeFirst = 20 * time.Millisecond // pause before a proposal is tried again, doubled up to proposeMost
 	proposeMost  = 500 * time.Millisecond
 	proposeTry   = 5 * time.Second // within which one node has to answer a proposal
+	// proposeHints is how many nodes in a row are believed who leads before there is a
+	// pause: two may take each other for the leader.
+	proposeHints = 3
 )
 
 // Propose makes a change, through whichever node leads the group, and returns a map
@@ -141,7 +144,7 @@ func (g *Group) Propose(ctx context.Context, c Command) (*Map, error) {
 	if n := g.Map().Node(g.cfg.Node.ID); n != nil && !n.Admitted {
 		return nil, refuse("node", "%q is not admitted, so it may change nothing", n.Name)
 	}
-	pause := proposeFirst
+	pause, hints := proposeFirst, 0
 	var leader NodeID
 	for {
 		a := g.proposeOnce(ctx, leader, data)
@@ -154,11 +157,12 @@ func (g *Group) Propose(ctx context.Context, c Command) (*Map, error) {
 			}
 			return g.Next(ctx, a.Version-1)
 		}
-		if a.Leader != "" && a.Leader != leader {
+		if a.Leader != "" && a.Leader != leader && hints < proposeHints {
 			leader = a.Leader
+			hints++
 			continue
 		}
-		leader = ""
+		leader, hints = "", 0
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, proposeMost)

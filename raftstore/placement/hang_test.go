@@ -2,6 +2,7 @@ package placement
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -83,5 +84,42 @@ func TestProposalEndsWithItsContext(t *testing.T) {
 		}
 		resume()
 		w.eventually("it is made later", func() bool { n := a.Map().Node(a.cfg.Node.ID); return n.Maintenance })
+	})
+}
+
+// A mirror is a Network of nodes that each take the other for the leader.
+type mirror struct {
+	Network
+	calls int
+}
+
+func (n *mirror) Call(_ context.Context, node NodeID, _ string, _ []byte) ([]byte, error) {
+	if n.calls++; n.calls > 1000 {
+		return nil, errors.New("too many calls")
+	}
+	other := NodeID("x")
+	if node == other {
+		other = "y"
+	}
+	return json.Marshal(proposeAnswer{NotLeader: true, Leader: other})
+}
+
+// TestProposalIsNotSentToAndFro has two nodes name each other as the leader, as when one
+// has been elected a moment ago and its disk hangs.
+func TestProposalIsNotSentToAndFro(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(mirror)
+		g := &Group{
+			cfg: GroupConfig{Node: Node{ID: "self"}, Network: n}, ctx: t.Context(),
+			m: &Map{Nodes: []Node{{ID: "x"}, {ID: "y"}}}, changed: make(chan struct{}),
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := g.Propose(ctx, &Maintain{Node: "x", On: true}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Propose = %v, want the end of its context", err)
+		}
+		if n.calls > 200 {
+			t.Errorf("%d calls in 10 s", n.calls)
+		}
 	})
 }
