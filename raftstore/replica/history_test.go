@@ -17,30 +17,65 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/belfry-im/belfry/raftstore/store"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/query"
 )
 
-// The history of a conversation, in which some users' devices send to one user, who
-// reads, is checked against this model.
+// The history of a conversation or group, in which some devices of a user send to another
+// one, who reads and logs in, is checked against this model.
 type (
 	convInput struct {
-		conv int
-		kind string // "send", "mark" or "read"
-		cid  string // of a message to send
-		seq  uint64 // to mark as read
+		conv   int
+		kind   string // "send", "recall", "mark", "read", "login" or "sessions"
+		cid    string // of a message to send
+		seq    uint64 // to mark as read, or to recall
+		device string // that logs in
 	}
 	convOutput struct {
-		seq    uint64 // of the message sent
-		cids   string // of the messages read, in order of seq
-		marked uint64 // read cursor
+		seq      uint64            // of the message sent
+		cids     string            // of the messages read, in order of seq, recalled for one that is
+		marked   uint64            // read cursor
+		session  command.SessionID // of the login
+		sessions string            // as in convState
 	}
 	convState struct {
-		cids   string // each followed by a space
-		marked uint64
+		cids     string // each followed by a space
+		recalled string // seqs, ascending, each followed by a space
+		marked   uint64
+		sessions string            // device:number, each followed by a space, in order of login
+		last     command.SessionID // number given
 	}
 )
+
+// recalled stands for a message that was.
+const recalled = "-"
+
+// read returns what a read of the conversation shows.
+func (s convState) read() string {
+	cids := strings.Fields(s.cids)
+	for _, seq := range strings.Fields(s.recalled) {
+		n, _ := strconv.Atoi(seq)
+		cids[n-1] = recalled
+	}
+	return spaced(cids)
+}
+
+// login returns the state after a login of a device, which ends its session before.
+func (s convState) login(device string) convState {
+	s.last++
+	sessions := slices.DeleteFunc(strings.Fields(s.sessions), func(one string) bool { return strings.HasPrefix(one, device+":") })
+	s.sessions = spaced(append(sessions, fmt.Sprint(device, ":", s.last)))
+	return s
+}
+
+func spaced(words []string) (text string) {
+	for _, w := range words {
+		text += w + " "
+	}
+	return text
+}
 
 var convModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
@@ -68,11 +103,21 @@ var convModel = porcupine.Model{
 				s.cids += in.cid + " "
 			}
 			return !known || out.seq == uint64(at+1), s
+		case "recall":
+			seqs := append(strings.Fields(s.recalled), fmt.Sprintf("%03d", in.seq))
+			slices.Sort(seqs)
+			s.recalled = spaced(slices.Compact(seqs))
+			return in.seq <= uint64(len(cids)), s
+		case "login":
+			s = s.login(in.device)
+			return !known || out.session == s.last, s
+		case "sessions":
+			return !known || out.sessions == s.sessions, s
 		case "mark":
 			s.marked = max(s.marked, min(in.seq, uint64(len(cids))))
 			return true, s
 		default:
-			return !known || out.cids == s.cids && out.marked == s.marked, s
+			return !known || out.cids == s.read() && out.marked == s.marked, s
 		}
 	},
 }
@@ -84,6 +129,8 @@ const (
 	noBug       planted = ""
 	noDedupe    planted = "a repeated message gets an id of its own"
 	staleReads  planted = "reads are answered by any replica"
+	lostRecalls planted = "a recall is answered and does not happen"
+	twoLogins   planted = "a login that is repeated begins two sessions"
 	conflicting         = " again" // ends the id of a message that noDedupe repeats
 )
 
@@ -108,9 +155,13 @@ func (r *recorder) random(n int) int {
 const giveUp = 20 * time.Second
 
 // do records one operation. attempt is called until it does not fail, or for so long that
-// the outcome stays unknown.
+// the outcome stays unknown. A login has another effect each time, so that a failed attempt
+// whose outcome is not known is an operation of its own.
 func (r *recorder) do(client int, in convInput, attempt func(*Replica) (convOutput, error)) (out convOutput, ok bool) {
-	op := porcupine.Operation{ClientId: client, Input: in, Call: r.clock.Add(1), Return: math.MaxInt64}
+	begin := func() porcupine.Operation {
+		return porcupine.Operation{ClientId: client, Input: in, Call: r.clock.Add(1), Return: math.MaxInt64}
+	}
+	op := begin()
 	for end := time.Now().Add(giveUp); !ok && time.Now().Before(end); {
 		leaders := r.c.leaders()
 		if len(leaders) == 0 {
@@ -120,15 +171,19 @@ func (r *recorder) do(client int, in convInput, attempt func(*Replica) (convOutp
 		// One that does not know yet that it leads no more is as good as another.
 		var err error
 		if out, err = attempt(leaders[r.random(len(leaders))]); err != nil {
+			if in.kind == "login" && !errors.Is(err, store.ErrUnavailable) {
+				r.add(op)
+				op = begin()
+			}
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
 		ok = true
 		op.Output, op.Return = out, r.clock.Add(1)
 	}
+	r.add(op)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.history = append(r.history, op)
 	if ok && in.kind == "send" {
 		if r.acked[in.conv] == nil {
 			r.acked[in.conv] = make(map[string]uint64)
@@ -138,20 +193,51 @@ func (r *recorder) do(client int, in convInput, attempt func(*Replica) (convOutp
 	return out, ok
 }
 
+func (r *recorder) add(op porcupine.Operation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history = append(r.history, op)
+}
+
 func convUsers(conv int) (from, to command.UserID) {
 	return command.UserID(fmt.Sprint("from", conv)), command.UserID(fmt.Sprint("to", conv))
+}
+
+// convGroup returns the group that a conversation is, instead of one of two users; "" if it
+// is none.
+func convGroup(conv int) command.GroupID {
+	if conv == 2 {
+		return "team"
+	}
+	return ""
+}
+
+// makeGroup makes the group that a conversation is.
+func (r *recorder) makeGroup(t *testing.T, conv int) {
+	from, to := convUsers(conv)
+	cmd := &command.CreateGroup{
+		Group: convGroup(conv), By: from, Owner: from, Kind: command.GroupPublic,
+		Settings: command.GroupPublic.Settings(), Members: []command.UserID{to},
+	}
+	if _, err := commit(r.c.replica(r.c.leader()), cmd); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (r *recorder) send(client, conv, n int) {
 	from, to := convUsers(conv)
 	cid := fmt.Sprintf("%d.%d", client, n)
-	cmd := &command.Send{User: from, To: to, ID: command.MsgID{13: byte(client), 14: byte(n >> 8), 15: byte(n)}, CID: cid, Body: []byte{0xc0}}
+	message := func(cid string, again byte) command.Command {
+		id, body := command.MsgID{0: again, 13: byte(client), 14: byte(n >> 8), 15: byte(n)}, []byte{0xc0}
+		if group := convGroup(conv); group != "" {
+			return &command.SendGroup{Group: group, User: from, ID: id, CID: cid, Body: body}
+		}
+		return &command.Send{User: from, To: to, ID: id, CID: cid, Body: body}
+	}
 	r.do(client, convInput{conv: conv, kind: "send", cid: cid}, func(at *Replica) (convOutput, error) {
-		result, err := commit(at, cmd)
+		result, err := commit(at, message(cid, 0))
 		if r.bug == noDedupe && r.random(5) == 0 {
-			repeat := *cmd
-			repeat.CID, repeat.ID[0] = cid+conflicting, 1
-			result, err = commit(at, &repeat)
+			result, err = commit(at, message(cid+conflicting, 1))
 		}
 		return convOutput{seq: result.Seq}, err
 	})
@@ -182,6 +268,52 @@ func (r *recorder) mark(client, conv int, seq uint64) {
 	})
 }
 
+func (r *recorder) recall(client, conv int, seq uint64) {
+	from, to := convUsers(conv)
+	r.do(client, convInput{conv: conv, kind: "recall", seq: seq}, func(at *Replica) (convOutput, error) {
+		if r.bug == lostRecalls && r.random(5) == 0 {
+			return convOutput{}, nil
+		}
+		var cmd command.Command = &command.Recall{User: from, Peer: to, Seq: seq}
+		if group := convGroup(conv); group != "" {
+			cmd = &command.RecallGroup{Group: group, By: from, Seq: seq}
+		}
+		_, err := commit(at, cmd)
+		return convOutput{}, err
+	})
+}
+
+func (r *recorder) login(client, conv int) {
+	_, to := convUsers(conv)
+	device := fmt.Sprint("device", r.random(2))
+	r.do(client, convInput{conv: conv, kind: "login", device: device}, func(at *Replica) (convOutput, error) {
+		result, err := commit(at, &command.Login{User: to, Device: device})
+		if r.bug == twoLogins && err == nil && r.random(5) == 0 {
+			_, err = commit(at, &command.Login{User: to, Device: device})
+		}
+		return convOutput{session: result.Session}, err
+	})
+}
+
+func (r *recorder) sessions(client, conv int) {
+	_, to := convUsers(conv)
+	r.do(client, convInput{conv: conv, kind: "sessions"}, func(at *Replica) (out convOutput, err error) {
+		ctx, cancel := context.WithTimeout(context.Background(), giveUp)
+		defer cancel()
+		q := query.Sessions{User: to}
+		if err := at.ReadCommitted(ctx, &q); err != nil {
+			if _, refused := errors.AsType[*command.RefusedError](err); refused {
+				return convOutput{}, nil // there is no such user yet
+			}
+			return out, err
+		}
+		for _, s := range q.Sessions {
+			out.sessions += fmt.Sprint(s.Device, ":", s.Number, " ")
+		}
+		return out, nil
+	})
+}
+
 func (r *recorder) read(client, conv int) (convOutput, bool) {
 	return r.do(client, convInput{conv: conv, kind: "read"}, func(at *Replica) (convOutput, error) {
 		if r.bug == staleReads {
@@ -204,6 +336,9 @@ func (r *Replica) readAnyhow(q ...query.Query) (err error) {
 func readConv(read func(...query.Query) error, conv int) (out convOutput, err error) {
 	from, to := convUsers(conv)
 	page := query.History{HistoryQuery: query.HistoryQuery{User: to, Peer: from, HasAfter: true, Limit: 100, MaxBytes: 1 << 20}, Page: new(query.Page)}
+	if group := convGroup(conv); group != "" {
+		page.Peer, page.Group = "", group
+	}
 	list := query.Conversations{User: to, Limit: 1, MaxBytes: 1 << 20}
 	if err := read(&page, &list); err != nil {
 		if _, refused := errors.AsType[*command.RefusedError](err); refused {
@@ -211,9 +346,23 @@ func readConv(read func(...query.Query) error, conv int) (out convOutput, err er
 		}
 		return out, err
 	}
-	for _, m := range page.Page.Updates.Messages {
-		out.cids += strings.TrimSuffix(string(m.CID), conflicting) + " "
+	var cids []string
+	upTo := func(seq uint64) {
+		for uint64(len(cids)) < seq {
+			cids = append(cids, recalled)
+		}
 	}
+	for _, m := range page.Page.Updates.Messages {
+		upTo(m.Seq - 1)
+		cids = append(cids, strings.TrimSuffix(string(m.CID), conflicting))
+	}
+	for _, g := range page.Page.Gaps {
+		if g.Reason != query.GapRecalled {
+			return out, fmt.Errorf("messages %d to %d are missing: %v", g.From, g.To, g.Reason)
+		}
+		upTo(g.To)
+	}
+	out.cids = spaced(cids)
 	if len(list.List.Conversations) > 0 {
 		out.marked = list.List.Conversations[0].ReadSeq
 	}
@@ -223,15 +372,26 @@ func readConv(read func(...query.Query) error, conv int) (out convOutput, err er
 // device does n random things in one conversation.
 func (r *recorder) device(client, conv, n int) {
 	for i := range n {
-		switch r.random(5) {
-		case 0, 1, 2:
+		switch r.random(8) {
+		case 0, 1, 2, 3:
 			r.send(client, conv, i)
-		case 3:
-			if out, ok := r.read(client, conv); ok && out.cids != "" {
-				r.mark(client, conv, uint64(1+r.random(len(strings.Fields(out.cids)))))
-			}
 		case 4:
+			out, ok := r.read(client, conv)
+			if !ok || out.cids == "" {
+				break
+			}
+			seq := uint64(1 + r.random(len(strings.Fields(out.cids))))
+			if convGroup(conv) == "" && r.random(2) == 0 {
+				r.mark(client, conv, seq)
+			} else {
+				r.recall(client, conv, seq)
+			}
+		case 5:
 			r.read(client, conv)
+		case 6:
+			r.login(client, conv)
+		case 7:
+			r.sessions(client, conv)
 		}
 		time.Sleep(time.Duration(r.random(200)) * time.Millisecond)
 	}
@@ -295,6 +455,7 @@ func record(t *testing.T, seed uint64, kind string, bug planted) []porcupine.Ope
 		c := newTestCluster(t, seed, func(cfg *Config) { cfg.RaftLog = kind }, "a", "b", "c")
 		c.leader()
 		rec = &recorder{c: c, bug: bug, rng: rand.New(rand.NewPCG(seed, 2)), acked: make(map[int]map[string]uint64)}
+		rec.makeGroup(t, 2)
 		end := make(chan struct{})
 		var nemesis, clients sync.WaitGroup
 		nemesis.Go(func() { c.disturb(rand.New(rand.NewPCG(seed, 3)), end) })
@@ -325,6 +486,9 @@ func record(t *testing.T, seed uint64, kind string, bug planted) []porcupine.Ope
 func (r *recorder) checkAcked(t *testing.T, conv int, cids []string) {
 	last := make(map[string]int) // number of a device's message before
 	for at, cid := range cids {
+		if cid == recalled {
+			continue
+		}
 		device, number, _ := strings.Cut(cid, ".")
 		n, err := strconv.Atoi(number)
 		if err != nil {
@@ -339,8 +503,10 @@ func (r *recorder) checkAcked(t *testing.T, conv int, cids []string) {
 		}
 		delete(r.acked[conv], cid)
 	}
-	for cid := range r.acked[conv] {
-		t.Errorf("conversation %d: message %s was acknowledged and is not there", conv, cid)
+	for cid, seq := range r.acked[conv] {
+		if seq > uint64(len(cids)) || cids[seq-1] != recalled {
+			t.Errorf("conversation %d: message %s was acknowledged and is not there", conv, cid)
+		}
 	}
 }
 
@@ -379,7 +545,7 @@ func TestLinearizable(t *testing.T) {
 
 // The check finds bugs that are planted.
 func TestCheckFindsPlantedBugs(t *testing.T) {
-	for _, bug := range []planted{noDedupe, staleReads} {
+	for _, bug := range []planted{noDedupe, staleReads, lostRecalls, twoLogins} {
 		t.Run(string(bug), func(t *testing.T) {
 			for seed := range 5 {
 				history := record(t, uint64(seed+1), LogWAL, bug)
