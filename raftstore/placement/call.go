@@ -275,9 +275,12 @@ func (g *Group) proposeHere(ctx context.Context, command []byte) proposeAnswer {
 		_, leader := m.raft.LeaderWithID()
 		return proposeAnswer{NotLeader: true, Leader: NodeID(leader)}
 	}
+	if m = g.proposing(); m == nil {
+		return proposeAnswer{NotLeader: true}
+	}
 	answered := make(chan proposeAnswer, 1)
-	// Raft does not answer what is committed as it ends; so nobody waits for this.
 	go func() {
+		defer m.proposals.Done()
 		future := m.raft.Apply(command, proposeTry)
 		if future.Error() != nil {
 			answered <- proposeAnswer{NotLeader: true}

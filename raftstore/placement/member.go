@@ -150,6 +150,7 @@ type member struct {
 	leads     chan bool      // from Raft: whether this node leads
 	hang      *hang          // of the disk
 	calls     sync.WaitGroup // RPCs that are not Raft's
+	proposals sync.WaitGroup // grows only while it is the group's member
 }
 
 // raftConfig returns how Raft is to run.
@@ -253,9 +254,36 @@ func (g *Group) closeMember() error {
 		return nil
 	}
 	m.stores.release()
+	m.settle(g.cfg.timeout)
 	err := m.raft.Shutdown().Error()
 	m.calls.Wait()
 	return errors.Join(err, m.stores.close())
+}
+
+// settle waits for proposals: Raft does not answer what is committed as it ends. A leader
+// without followers gives them up within timeout, and on a disk that hangs they have to
+// wait for ever.
+func (m *member) settle(timeout time.Duration) {
+	settled := make(chan struct{})
+	go func() {
+		m.proposals.Wait()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+	case <-m.hang.done():
+	case <-time.After(proposeTry + 2*timeout):
+	}
+}
+
+// proposing is running for a caller who proposes, and calls proposals.Done after that.
+func (g *Group) proposing() *member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.member != nil {
+		g.member.proposals.Add(1)
+	}
+	return g.member
 }
 
 // running returns what Raft runs here, nil if nothing.
