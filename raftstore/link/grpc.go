@@ -202,9 +202,21 @@ func (c nodeConn) client() (*grpc.ClientConn, error) {
 	return p.client, nil
 }
 
+// dialRPC waits until the peer is connected, so that gRPC is not pausing after a failure by
+// then: ClientConn.ResetConnectBackoff, which would end the pause, races with gRPC itself.
 func (p *peer) dialRPC(ctx context.Context, _ string) (net.Conn, error) {
-	if s, _ := p.current(); s == nil {
-		return nil, errLost
+	for {
+		s, changed := p.current()
+		if s != nil {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, errLost
+		case <-p.ctx.Done():
+			return nil, errLost
+		}
 	}
 	c, err := p.link.dial(ctx, p.target(kindRPC))
 	if err != nil {

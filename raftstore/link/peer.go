@@ -128,7 +128,6 @@ func (p *peer) attach(c *conn, dialed bool) {
 	p.setState(Connected)
 	close(p.changed)
 	p.changed = make(chan struct{})
-	client := p.client
 	p.mu.Unlock()
 	if old != nil {
 		// The peer has lost the connection before, and all others with it: they may look
@@ -138,9 +137,6 @@ func (p *peer) attach(c *conn, dialed bool) {
 	}
 	if restarted {
 		p.link.closeConns(func(o *conn) bool { return o.peer.ID == p.id && o.boot != c.boot })
-	}
-	if client != nil {
-		client.ResetConnectBackoff()
 	}
 	poke(p.wake)
 }
