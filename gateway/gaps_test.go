@@ -61,15 +61,22 @@ func (e *edge) wantStored(want ...string) {
 	}
 }
 
+// deaf returns a client of alice that answers no pings.
+func (e *edge) deaf(codec protocol.Codec) *client {
+	e.t.Helper()
+	c := e.dialWith(codec, dialOptions{noPongs: true})
+	c.login("alice", "phone", nil)
+	c.push("onSynced")
+	return c
+}
+
 // What a client has sent to a conversation behind a message that was given up for want of a
 // leader is refused too, until the client knows of that.
 func TestGapsHoldBackWhatIsBehind(t *testing.T) {
 	both(t, func(t *testing.T, codec protocol.Codec) {
 		e := newEdge(t, nil)
 		e.store.recordCommands()
-		deaf := e.dialWith(codec, dialOptions{noPongs: true})
-		deaf.login("alice", "phone", nil)
-		deaf.push("onSynced")
+		deaf := e.deaf(codec)
 		deaf.call("createGroup", obj{"kind": "private", "group": "team"})
 		for _, conv := range []string{"u:bob", "g:team"} {
 			e.store.setLeaderless(true)
@@ -112,9 +119,7 @@ func TestGapsEndWithAPong(t *testing.T) {
 func TestGapsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, nil)
-		alice := e.dialWith(protocol.JSON, dialOptions{noPongs: true})
-		alice.login("alice", "phone", nil)
-		alice.push("onSynced")
+		alice := e.deaf(protocol.JSON)
 		s := e.session("alice")
 		e.store.setLeaderless(true)
 		alice.wantOutcomes([]string{"unavailable"}, alice.post("u:bob", "a"))
@@ -143,9 +148,7 @@ func TestGapsAreBounded(t *testing.T) {
 func TestGapsOfManyConversations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, nil)
-		alice := e.dialWith(protocol.JSON, dialOptions{noPongs: true})
-		alice.login("alice", "phone", nil)
-		alice.push("onSynced")
+		alice := e.deaf(protocol.JSON)
 		s := e.session("alice")
 		e.store.setLeaderless(true)
 		for i := range 2 * maxGaps {
@@ -237,9 +240,7 @@ func TestSendsNameTheirLogin(t *testing.T) {
 func TestRefusalsAreNoGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEdge(t, nil)
-		deaf := e.dialWith(protocol.JSON, dialOptions{noPongs: true})
-		deaf.login("alice", "phone", nil)
-		deaf.push("onSynced")
+		deaf := e.deaf(protocol.JSON)
 		e.store.setDown(true)
 		deaf.wantOutcomes([]string{"unavailable"}, deaf.post("u:bob", "a"))
 		e.store.setDown(false)
