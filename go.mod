@@ -2,6 +2,9 @@ module github.com/belfry-im/belfry
 
 go 1.26.0
 
+// Some npm packages hold Go files.
+ignore ./client/node_modules
+
 require (
 	charm.land/bubbletea/v2 v2.1.1
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0

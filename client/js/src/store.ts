@@ -1,0 +1,99 @@
+/**
+ * Where a client keeps messages, conversations and its outbox: ordered tables of
+ * values, changed by batches that happen as a whole or not at all.
+ *
+ * Only the tab that holds the socket calls `write`; any tab may `append`. So no
+ * adapter needs transactions that read.
+ */
+
+/** A table. Each holds values in the order of their keys. */
+export type Table = "messages" | "conversations" | "outbox" | "meta";
+
+/**
+ * A key, compared element by element: numbers before texts, numbers by size (safe
+ * integers, not negative), texts by their UTF-16 code units; a key before the
+ * longer ones that begin with it. That is how IndexedDB orders arrays.
+ */
+export type Key = readonly (string | number)[];
+
+/** What can be stored: JSON, and also bigint and Uint8Array. */
+export type Value = null | boolean | number | bigint | string | Uint8Array | readonly Value[] | { readonly [key: string]: Value };
+
+export interface Entry {
+  readonly key: Key;
+  readonly value: Value;
+}
+
+/** One change of a batch: a value set, or all of a range of keys removed. */
+export type Change =
+  | { readonly table: Table; readonly key: Key; readonly value: Value }
+  | { readonly table: Table; readonly remove: Range };
+
+/** The keys with `from` <= key < `to`; one that is absent does not bound. */
+export interface Range {
+  readonly from?: Key;
+  readonly to?: Key;
+}
+
+/**
+ * What a store's content outlives. `persistent`: the browser has promised to keep
+ * it, or it is a file. `temporary`: a restart, but the browser may throw it away
+ * when room is short. `memory`: nothing.
+ */
+export type Durability = "persistent" | "temporary" | "memory";
+
+export interface Store {
+  readonly durability: Durability;
+
+  /** The value, undefined if there is none. */
+  get(table: Table, key: Key): Promise<Value | undefined>;
+
+  /** Up to `limit` entries of a range, ascending, with `reverse` from its end and descending. */
+  list(table: Table, range: Range & { readonly limit?: number; readonly reverse?: boolean }): Promise<Entry[]>;
+
+  /**
+   * Makes all changes in their order or, when it rejects, none. What it has
+   * resolved for is there after the process was killed, as far as `durability` goes.
+   * Rejects with a StoreError.
+   */
+  write(changes: readonly Change[]): Promise<void>;
+
+  /**
+   * Adds a value behind all that was ever added to the table, whichever tab does it,
+   * and resolves to n of its key [n], when it is as safe as after `write`.
+   */
+  append(table: Table, value: Value): Promise<number>;
+
+  /** Calls of others reject from now on. Resolves when nothing is open any more. */
+  close(): Promise<void>;
+
+  /** Closes the store and removes all that it holds. */
+  erase(): Promise<void>;
+}
+
+/** Why a store failed: no room, closed by us or the browser, or anything else. */
+export type StoreFailure = "quota" | "closed" | "broken";
+
+export class StoreError extends Error {
+  override readonly name = "StoreError";
+  constructor(
+    readonly failure: StoreFailure,
+    options?: { cause?: unknown },
+  ) {
+    super(`belfry: store: ${failure}`, options);
+  }
+}
+
+/**
+ * What there is to know once a store is open. `cause` says why it is not
+ * `persistent`; `lost` that it once held more than it does now (a browser threw a
+ * part away): then the client logs in as a new device and fetches history again.
+ */
+export interface Opened {
+  readonly store: Store;
+  readonly cause?: "blocked" | "denied" | "timeout" | "unsupported" | "notGranted" | "corrupt";
+  readonly lost?: boolean;
+}
+
+/** Opens the store of one user of one server. It settles within 2 s, and never rejects for want of storage: it falls back to memory. */
+export type OpenStore = (of: { readonly server: string; readonly user: string }) => Promise<Opened>;
