@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
@@ -16,8 +15,8 @@ func clientTests(t *tally) {
 	var there []string
 	for _, c := range []struct{ name, missing string }{
 		{"node", missing("node")},
-		{"ws", missingPackages()},
-		{"undici", missingPackages()},
+		{"ws", installed(clientsFolder)},
+		{"undici", installed(clientsFolder)},
 		{"chromium", missing("chromium")},
 	} {
 		switch {
@@ -41,25 +40,4 @@ func missing(program string) string {
 		return program + " is not installed"
 	}
 	return ""
-}
-
-// missingPackages returns the reason why npm packages are missing, "" if they
-// are there. It installs them if the lock file is newer than they are.
-func missingPackages() string {
-	lock, err := os.Stat(filepath.Join(clientsFolder, "package-lock.json"))
-	if err != nil {
-		return err.Error()
-	}
-	if done, err := os.Stat(filepath.Join(clientsFolder, "node_modules", ".package-lock.json")); err == nil && !done.ModTime().Before(lock.ModTime()) {
-		return missing("node")
-	}
-	if m := missing("npm"); m != "" {
-		return m
-	}
-	npm := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved")
-	npm.Dir = clientsFolder
-	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Sprintf("npm ci: %v\n%s", err, out)
-	}
-	return missing("node")
 }

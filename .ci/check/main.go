@@ -1,14 +1,15 @@
 // Command check is what `make test` runs: gofmt, vet, staticcheck, every test
 // with the race detector, what needs none without it, the clients in JavaScript
-// that are installed, and each fuzz target for a short time. It goes on after a
-// failure, so that one run shows all, and ends with a line
+// that are installed, the TypeScript SDK with the console, and each fuzz target for
+// a short time. It goes on after a failure, so that one run shows all, and ends
+// with a line
 //
 //	N passed, N failed
 //
 // With -quick, as `make quick` runs it, it leaves out what takes long: the race
 // detector, all tests that start a server, what -short leaves out, and fuzzing.
 //
-// The counts are those of go test's own events: every test, subtest, example
+// The counts are those of go test's own events and vitest's report: every test, subtest, example
 // and fuzz run that reported a result. A package that fails without a failing
 // test (it does not build, it panics, it runs out of time) counts as one
 // failure, and so does a step before the tests.
@@ -90,6 +91,7 @@ func allChecks(t *tally, fuzzTime, fuzzBudget time.Duration) {
 			t.goTest(append([]string{"-race", "-vet=off", "-timeout", "5m", "-tags", "faults"}, packages...)...)
 		}
 		clientTests(t)
+		sdkTests(t)
 	})
 	fuzz(t, slots, fuzzTime, fuzzBudget)
 	tests.Wait()
