@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -44,6 +45,57 @@ func TestDocumentsNamePaths(t *testing.T) {
 	if named < 50 {
 		t.Errorf("%d paths in %d documents: they are no longer recognised", named, len(documents))
 	}
+}
+
+// TestDocumentsNameTests looks up each test that a document names between backquotes.
+func TestDocumentsNameTests(t *testing.T) {
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := testNames(t)
+	named := 0
+	for _, document := range documents {
+		text, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range regexp.MustCompile("`(Test[A-Z0-9]\\w*)`").FindAllStringSubmatch(string(text), -1) {
+			named++
+			if !slices.Contains(tests, match[1]) {
+				t.Errorf("%s names %s, which is not there", filepath.Base(document), match[1])
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("%d tests in %d documents: they are no longer recognised", named, len(documents))
+	}
+}
+
+// testNames lists the tests of all Go packages, whatever tags they need.
+func testNames(t *testing.T) []string {
+	var names []string
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, match := range declared.FindAllSubmatch(text, -1) {
+			names = append(names, string(match[1]))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 // TestMapHasAllPackages looks each package up in the map of docs/design.md.
