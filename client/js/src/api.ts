@@ -1,0 +1,325 @@
+/** What an application sees of a client: its options, calls, views and events. */
+import type { Durability, OpenStore, Opened } from "./store.ts";
+import type {
+  Body, Codec, GapReason, Group, GroupEvent, Message, Operation, Operations, Pushes, Synced, WireCode,
+} from "./wire.ts";
+
+/**
+ * Why a call failed. Beside the protocol's codes: `offline` (it needs a connection),
+ * `closed` (the client was closed), `aborted` (by the caller's signal), `storage` (the
+ * store failed; nothing was done), `kicked` (the server ended this device's session for good).
+ */
+export type ErrorCode = WireCode | "offline" | "closed" | "aborted" | "storage" | "kicked";
+
+export class BelfryError extends Error {
+  override readonly name = "BelfryError";
+  /** After how many milliseconds the same may succeed. */
+  readonly retryAfterMs?: number;
+  /** The request may have been carried out: its answer is not known. */
+  readonly unknown?: boolean;
+  constructor(
+    readonly code: ErrorCode,
+    message: string = code,
+    options?: { retryAfterMs?: number | undefined; unknown?: boolean; cause?: unknown },
+  ) {
+    super(message, options);
+    if (options?.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+    if (options?.unknown) this.unknown = true;
+  }
+}
+
+/** A value that changes. It fits React's useSyncExternalStore, and stores of Svelte and Vue in a line. */
+export interface View<T> {
+  /** The value now: immutable, and the same object while nothing has changed. */
+  getSnapshot(): T;
+  /** Calls `fn` after each change, until the returned function is called. */
+  subscribe(fn: () => void): () => void;
+}
+
+/** Why the application is asked for a token: for a login, before one expires, or because the server refused the last one. */
+export type TokenReason = "login" | "expiring" | "refused";
+
+export interface ClientOptions {
+  /** `ws:` or `wss:` and, usually, the path `/v1/ws`. */
+  url: string;
+  /** Those of the server's other nodes: each attempt to connect takes the next one. */
+  moreUrls?: readonly string[];
+  /** Whose client this is. The store is theirs, and a login as somebody else is refused as `unauthorized`. */
+  user: string;
+  /**
+   * Returns a token of the user. Called once at a time, for all tabs. Throw a
+   * BelfryError `unauthorized` if there will be none: the client closes. After any other
+   * error it asks again, with growing pauses.
+   */
+  token: (why: { reason: TokenReason; signal: AbortSignal }) => Promise<string>;
+  /** Names this terminal of the user, 1-64 bytes. Without it one is made up once and kept in the store. */
+  device?: string;
+  /** "web", "phone" …: for the server's session policy. */
+  platform?: string;
+  /** Where messages, conversations and the outbox are kept. Without it, in memory. */
+  store?: OpenStore;
+  /** Messages are kept nowhere. The outbox is in memory. */
+  withoutStorage?: boolean;
+  /** Default JSON. */
+  codec?: Codec;
+  /** Default: one socket for all tabs where `navigator.locks` and `BroadcastChannel` exist. */
+  tabs?: boolean;
+  /** Where there is no global one (Node 20). */
+  WebSocket?: WebSocketConstructor;
+  /** Only `readReport` marks one-to-one messages as read; else receiving them does. */
+  manualRead?: boolean;
+  /** "on" (default): logins bring the list of conversations and the last message of each; "quiet": only the list; "off": neither. */
+  recents?: "on" | "quiet" | "off";
+  /** Unread messages that a login brings of each group, 0-100; default 20. */
+  groupBacklog?: number;
+}
+
+/** The part of the WHATWG WebSocket that is used. */
+export interface WebSocketLike {
+  binaryType: string;
+  readonly bufferedAmount: number;
+  readonly protocol: string;
+  send(data: string | Uint8Array<ArrayBuffer>): void;
+  close(code?: number, reason?: string): void;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+}
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
+
+/** What is known of the store. `cause` says why it is not `persistent`, `lost` that a part of it had been thrown away. */
+export interface StorageStatus {
+  readonly durability: Durability;
+  readonly cause?: Opened["cause"] | "quota" | "broken";
+  readonly lost?: boolean;
+}
+
+export interface Status {
+  /** `waiting`: for the next attempt to connect. `closed`: for good; `error` says why. */
+  readonly connection: "connecting" | "online" | "waiting" | "closed";
+  /** Since when, in Unix milliseconds by this machine's clock. */
+  readonly since: number;
+  /** Why the last connection ended, or could not be made. */
+  readonly error?: { readonly code: ErrorCode; readonly message: string };
+  /** All that happened while the device was away has been received. */
+  readonly synced: boolean;
+  readonly storage: StorageStatus;
+  /** How many messages wait to be stored by the server, refused ones not counted. */
+  readonly outbox: number;
+  /** This tab holds the socket. */
+  readonly leader: boolean;
+}
+
+/** An entry of the list of conversations. */
+export interface Conversation {
+  readonly conv: string;
+  /** Newest seq that can be shown, 0 if there is none. */
+  readonly lastSeq: number;
+  /** Of the newest message. */
+  readonly time: number;
+  /** How far I have read. */
+  readonly readSeq: number;
+  readonly unread: number;
+  /** How far the peer has read, in this view's seqs. */
+  readonly peerReadSeq: number;
+  readonly muted: boolean;
+  readonly pinned: boolean;
+  readonly markedUnread: boolean;
+  /** The newest message, as far as it is held. */
+  readonly last?: Message;
+}
+
+export interface Conversations {
+  /** Pinned ones first, then the one with the newest message. */
+  readonly list: readonly Conversation[];
+  readonly unreadTotal: number;
+  /** Of conversations that are not muted. */
+  readonly unreadUnmuted: number;
+  /** A login has brought the list since the store was made: what is not in it is older than all in it. */
+  readonly complete: boolean;
+}
+
+/** Beside the server's reasons: `lost` = limits took it unread from the queue, `unknown` = not fetched yet. */
+export interface Gap {
+  readonly from: number;
+  readonly to: number;
+  readonly reason: GapReason | "lost" | "unknown";
+}
+
+/** What became of a message that was sent. There is no "failed": as long as the answer is not known it is queued. */
+export type SendState =
+  | { readonly state: "queued" }
+  | { readonly state: "stored"; readonly id: string; readonly seq: number; readonly time: number }
+  | { readonly state: "refused"; readonly code: ErrorCode; readonly message: string };
+
+export interface Pending {
+  readonly cid: string;
+  readonly conv: string;
+  readonly state: View<SendState>;
+  /** Resolves when the message is stored or refused; rejects (`closed`) if the client is closed before that. */
+  readonly settled: Promise<SendState>;
+  /**
+   * Takes the message back, if it was never written to a socket or has been
+   * refused. Resolves to whether it did.
+   */
+  cancel(): Promise<boolean>;
+}
+
+export interface SendOptions {
+  /** Seconds after which the message is gone everywhere, 1-604800. */
+  ttl?: number;
+  /** At most 100 users. */
+  mentions?: readonly string[];
+  /** The sender's own id, 1-64 bytes; without it one is made. */
+  cid?: string;
+  /** Ends the wait for the store; has no effect once send has resolved. */
+  signal?: AbortSignal;
+}
+
+/** A line of a message window. */
+export type Row =
+  | { readonly kind: "message"; readonly message: Message; readonly receipt?: "read" }
+  | ({ readonly kind: "gap" } & Gap)
+  | { readonly kind: "pending"; readonly cid: string; readonly body: Body; readonly state: "queued" | "refused"; readonly code?: ErrorCode };
+
+/** What lies beyond an end of a window. */
+export type Edge = "more" | "start" | "loading" | "offline";
+
+export interface WindowState {
+  /** By seq; pending ones last. */
+  readonly rows: readonly Row[];
+  readonly before: Edge;
+  /** `start` here means that the window shows the newest. */
+  readonly after: Edge;
+}
+
+export interface MessageWindow extends View<WindowState> {
+  /** Moves the window by a page. Resolves when the rows are there. */
+  older(): Promise<void>;
+  newer(): Promise<void>;
+  /** Shows the rows around a seq, of the newest with Infinity. */
+  jump(seq: number): Promise<void>;
+  /** Ends the view: it changes no more. */
+  close(): void;
+}
+
+/** Messages of a conversation by seq, with what is missing between them. */
+export interface Page {
+  readonly messages: readonly Message[];
+  readonly gaps: readonly Gap[];
+  /** The seqs that messages and gaps cover, both included; 0, 0 = none. */
+  readonly from: number;
+  readonly to: number;
+  /** There is more in the direction that was asked for. */
+  readonly more: boolean;
+}
+
+export interface PageOptions {
+  /** Only seqs below; none of before, after and range = the newest. */
+  before?: number;
+  /** Only seqs above. */
+  after?: number;
+  /** Both included. */
+  range?: readonly [number, number];
+  /** Messages, 1-100; default 20. */
+  limit?: number;
+}
+
+/** What `client.on` tells. Handlers run in the order of the server's frames, in every tab. */
+export interface Events {
+  /** 1-100 messages that this device never had, already in the store. */
+  messages: readonly Message[];
+  synced: Synced;
+  readReport: Pushes["onReadReport"];
+  readReceipt: Pushes["onReadReceipt"];
+  recall: Pushes["onRecall"];
+  messagesDeleted: Pushes["onMessageDeleted"];
+  conversationDeleted: Pushes["onConversationDeleted"];
+  conversationChanged: Pushes["onConversationChanged"];
+  blocked: Pushes["onBlocked"];
+  groupEvent: GroupEvent;
+  presence: Pushes["onPresence"];
+  typing: Pushes["onTyping"];
+  /** How many messages of live groups were left out because this session was too slow. */
+  skipped: number;
+  /** The server ended this device's session: the client is closed. */
+  kicked: Pushes["onKicked"];
+  /** What is known of the store has changed. */
+  storage: StorageStatus;
+  /** What no call reports: a token source that threw, a store that failed, a push that could not be read. */
+  error: { readonly code: ErrorCode; readonly message: string };
+}
+
+export interface RequestOptions {
+  /** Ends the wait: the call rejects with `aborted`. */
+  signal?: AbortSignal;
+}
+
+/** What `exportTrace` returns: plain data without bodies or tokens, to be attached to a report. */
+export interface Trace {
+  readonly user: string;
+  readonly device: string;
+  readonly status: Status;
+  readonly cursor: string;
+  readonly outbox: readonly { readonly conv: string; readonly cid: string; readonly tried: number; readonly refused?: ErrorCode }[];
+  readonly tabs: number;
+  /** The last 500 frames: milliseconds, direction, op or reply, bytes. */
+  readonly frames: readonly (readonly [time: number, direction: "in" | "out" | "", what: string, bytes: number])[];
+}
+
+/** One user's client. All tabs that make one for the same server and user share a store and a socket. */
+export interface Client {
+  readonly user: string;
+  readonly status: View<Status>;
+  conversations(): View<Conversations>;
+  /** A window over a conversation, at the newest or around `at`. Close it when it is shown no more. */
+  messages(conv: string, options?: { size?: number; at?: number }): MessageWindow;
+
+  /**
+   * Puts a message into the outbox, and resolves when it is stored there: from then on
+   * it is sent, once, whatever becomes of the connection or this process. Rejects with
+   * `bad_request`, `too_large`, `storage`, `closed`, or `rate_limited` when 1,000 messages wait already.
+   */
+  send(conv: string, body: Body, options?: SendOptions): Promise<Pending>;
+  /** Sends to devices that are connected now, at most once, stored nowhere. Rejects with `offline` without a connection. */
+  sendNow(conv: string, body: Body, options?: Omit<SendOptions, "ttl">): Promise<{ id: string; time: number }>;
+  /** Tells the others that I am typing; dropped without a connection. */
+  typing(conv: string): void;
+
+  /** A page from the store where that is complete; what is missing is fetched, exactly, and stored. Rejects with `offline` if it has to fetch and cannot. */
+  getMessages(conv: string, options?: PageOptions & RequestOptions): Promise<Page>;
+  /** A page from the store alone; what it lacks are gaps `unknown` or `lost`. */
+  localMessages(conv: string, options?: PageOptions): Promise<Page>;
+  /** The message from the store, else from the server; undefined if there is none. */
+  findMessage(conv: string, seq: number, options?: RequestOptions): Promise<Message | undefined>;
+  /**
+   * Messages in the store with the text in their body, newest first per conversation. `words` (default):
+   * every word of the text begins a word of the body; `substring`: the text is in it. Both ignore case.
+   */
+  searchLocal(text: string, options?: { conv?: string; mode?: "words" | "substring"; limit?: number }): Promise<Message[]>;
+
+  readReport(conv: string, seq: number, options?: RequestOptions): Promise<{ unread: number }>;
+  /** Removes messages from all my devices, or with `local` from this one; a later fetch does not bring them back. */
+  deleteMessages(conv: string, seqs: readonly number[], options?: { local?: boolean } & RequestOptions): Promise<void>;
+  /** Takes a conversation off the list, with `messages` also its history in my view. */
+  deleteConversation(conv: string, options?: { messages?: boolean; local?: boolean } & RequestOptions): Promise<void>;
+  setConversation(conv: string, settings: { muted?: boolean; pinned?: boolean; unread?: boolean }, options?: RequestOptions): Promise<void>;
+  recall(conv: string, seq: number, options?: RequestOptions): Promise<void>;
+  /** Puts messages from elsewhere into the store, each at its conv and seq; those that are there already stay. */
+  importMessages(messages: readonly Message[]): Promise<void>;
+  /** Keeps no messages of this conversation from now on, and removes those that are there. */
+  disableStorage(conv: string): Promise<void>;
+
+  /** Any other operation of the protocol. Rejects with `offline` without a connection. */
+  request<Op extends Operation>(op: Op, args: Operations[Op]["args"], options?: RequestOptions): Promise<Operations[Op]["ok"]>;
+  on<Name extends keyof Events>(name: Name, fn: (event: Events[Name]) => void): () => void;
+
+  /** Logs out and erases the store, for all tabs. */
+  signOut(): Promise<void>;
+  /** Ends this tab's client. What waits in the outbox is sent by the next one. */
+  close(): Promise<void>;
+  exportTrace(): Promise<Trace>;
+}
+
+export type { Body, Codec, Group, Message, Operation, Operations };

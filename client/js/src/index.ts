@@ -1,0 +1,5 @@
+/** The client of Belfry: local storage, an outbox, gap filling and views, over one WebSocket. */
+export * from "./api.ts";
+export type * from "./wire.ts";
+export type * from "./link.ts";
+export * from "./store.ts";

@@ -1,0 +1,137 @@
+/**
+ * The seam between the engine (socket, outbox, all writes to the store but `append`)
+ * and the clients of all tabs. Everything that crosses it can be cloned by structure.
+ * Errors cross it as `Failure`.
+ */
+import { BelfryError, type ErrorCode, type Events, type Page, type PageOptions, type Status, type Trace } from "./api.ts";
+import type { Body, GapReason, Message, Operation, WireConversation } from "./wire.ts";
+
+/** What a tab asks of the engine. */
+export interface Calls {
+  /**
+   * An operation of the protocol. What changes the store by its answer (reports, deletions,
+   * settings) has done so when it resolves. `send` is only for ttl 0; `typing` has no answer.
+   */
+  request: { args: { op: Operation | "send" | "typing"; args: Record<string, unknown> }; ok: unknown };
+  /**
+   * Fetches what the store lacks of a page, as far as the server has it; then `localPage`
+   * (history.ts) is complete. Resolves to the page itself if the conversation is not kept in the store.
+   */
+  fill: { args: { conv: string; page: PageOptions }; ok: Page | null };
+  /** Something was appended to the outbox. */
+  outbox: { args: null; ok: null };
+  /** Takes an entry of the outbox back; resolves to whether it could. */
+  cancel: { args: { conv: string; cid: string }; ok: boolean };
+  /** Makes messages gone in the store alone. */
+  deleteLocal: { args: { conv: string; seqs: readonly number[] }; ok: null };
+  deleteConversationLocal: { args: { conv: string; messages: boolean }; ok: null };
+  import: { args: { messages: readonly Message[] }; ok: null };
+  disableStorage: { args: { conv: string }; ok: null };
+  /** Nobody looks at any tab. */
+  background: { args: boolean; ok: null };
+  /** Connects at once if the engine waits to: the network is back, or the page was thawed. */
+  wake: { args: null; ok: null };
+  trace: { args: null; ok: Trace };
+  signOut: { args: null; ok: null };
+}
+
+/** What changed in the store, after it was written. */
+export interface Changed {
+  /** Their entry, messages, gaps or coverage. */
+  readonly conversations?: readonly string[];
+  /** Conversations whose pending messages changed. */
+  readonly outbox?: readonly string[];
+  /** Anything may have. */
+  readonly all?: true;
+}
+
+/** What became of a message in the outbox; `cancelled` has no state of its own. */
+export type Settled =
+  | { readonly conv: string; readonly cid: string; readonly state: "stored"; readonly id: string; readonly seq: number; readonly time: number }
+  | { readonly conv: string; readonly cid: string; readonly state: "refused"; readonly code: ErrorCode; readonly message: string };
+
+/** What the engine tells all tabs, in order. One notice is about one write or one push. */
+export interface Notice {
+  readonly changed?: Changed;
+  readonly status?: EngineStatus;
+  readonly settled?: readonly Settled[];
+  readonly event?: { [Name in keyof Events]: { readonly name: Name; readonly of: Events[Name] } }[keyof Events];
+}
+
+/** Status but for what each tab knows by itself. */
+export type EngineStatus = Omit<Status, "leader">;
+
+export interface Engine {
+  /** Rejects with a BelfryError; with `aborted` when the signal ends the wait. */
+  call<M extends keyof Calls>(method: M, args: Calls[M]["args"], signal?: AbortSignal): Promise<Calls[M]["ok"]>;
+  /** Calls `fn` with every notice from now on, until the returned function is called. */
+  listen(fn: (notice: Notice) => void): () => void;
+  /** Of the last notice that had one. */
+  status(): EngineStatus;
+  /** This client leads: its engine owns the socket. */
+  leader(): boolean;
+  /** Ends the engine, or this tab's part in it. Calls under way reject with `closed`. */
+  close(): Promise<void>;
+}
+
+/** A BelfryError as plain data. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly retryAfterMs?: number;
+  readonly unknown?: boolean;
+}
+
+export function toFailure(err: unknown): Failure {
+  if (!(err instanceof BelfryError)) return { code: "storage", message: String(err) };
+  const { code, message, retryAfterMs, unknown } = err;
+  return { code, message, ...(retryAfterMs !== undefined && { retryAfterMs }), ...(unknown && { unknown }) };
+}
+
+export function fromFailure({ code, message, ...rest }: Failure): BelfryError {
+  return new BelfryError(code, message, rest);
+}
+
+// What the tables of the store hold.
+
+/** messages [conv, seq]: a message; or [conv, to] a gap of the seqs `gap`-`to`, under its last seq. */
+export type StoredRow = Message | StoredGap;
+export interface StoredGap {
+  /** The first seq. */
+  readonly gap: number;
+  /** The last one; also in the key. */
+  readonly to: number;
+  readonly reason: GapReason;
+}
+
+/** conversations [conv]. */
+export interface StoredConversation extends WireConversation {
+  /** In the list: it was not deleted since its last message. */
+  readonly listed: boolean;
+  /** The seqs that rows of `messages` cover, ascending: [from, to, from, to, …], both included, not adjacent. */
+  readonly covered: readonly number[];
+  /** Seqs that limits took from the queue unread, in the same form; where they are not covered. */
+  readonly lost: readonly number[];
+  /** The newest seq that is known to exist. */
+  readonly newest: number;
+  /** Seq `first` is the lowest that can be fetched: the server has said that there is none before. 0 = not known. */
+  readonly first?: number;
+  /** disableStorage: no rows are kept. */
+  readonly unstored?: boolean;
+}
+
+/** outbox [n], n ascending in the order of send. */
+export interface StoredSend {
+  readonly conv: string;
+  readonly cid: string;
+  readonly body: Body;
+  readonly ttl?: number;
+  readonly mentions?: readonly string[];
+  /** When it was first written to a socket (Unix milliseconds); 0 = never. */
+  readonly tried: number;
+  /** Refused for good: it stays until it is cancelled or sent anew. */
+  readonly refused?: Failure;
+}
+
+/** meta: ["cursor"] string, ["device"] string, ["listed"] true once a login has brought the list. */
+export type MetaKey = "cursor" | "device" | "listed";
