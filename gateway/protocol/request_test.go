@@ -37,68 +37,74 @@ func TestDecodeRequest(t *testing.T) {
 	}
 }
 
+// Why a frame is malformed.
+const noObject, noOp, noText, noID, broken, more = "it is no object", "it has no op", "its op is no text",
+	"its id is no integer from 1 to 2^53-1", "it ends early or breaks the grammar of ", "something follows its end"
+
+// malformedJSON are no frames of a client.
+var malformedJSON = []struct{ name, json, want string }{
+	{"object/empty", ``, noObject},
+	{"object/space", ` `, noObject},
+	{"object/array", `[]`, noObject},
+	{"object/text", `"x"`, noObject},
+	{"object/null", `null`, noObject},
+	{"object/byte order mark", "\ufeff{}", noObject},
+	{"op/absent", `{"id":1}`, noOp},
+	{"op/empty object", `{}`, noOp},
+	{"op/number", `{"id":1,"op":5}`, noText},
+	{"op/null", `{"id":1,"op":null}`, noText},
+	{"op/array", `{"op":["ping"]}`, noText},
+	{"op/invalid UTF-8", "{\"op\":\"\xff\"}", noText},
+	{"op/lone surrogate", `{"op":"\ud800"}`, noText},
+	{"id/zero", `{"id":0,"op":"ping"}`, noID},
+	{"id/negative", `{"id":-1,"op":"ping"}`, noID},
+	{"id/fraction", `{"id":1.0,"op":"ping"}`, noID},
+	{"id/exponent", `{"id":1e0,"op":"ping"}`, noID},
+	{"id/text", `{"id":"1","op":"ping"}`, noID},
+	{"id/null", `{"id":null,"op":"ping"}`, noID},
+	{"id/true", `{"id":true,"op":"ping"}`, noID},
+	{"id/2^53", `{"id":9007199254740992,"op":"ping"}`, noID},
+	{"id/beyond 2^64", `{"id":18446744073709551617,"op":"ping"}`, noID},
+	{"grammar/cut", `{"op":"ping"`, broken + "json"},
+	{"grammar/cut in args", `{"op":"ping","args":{"a":[1,2}`, broken + "json"},
+	{"grammar/trailing comma", `{"op":"ping",}`, broken + "json"},
+	{"grammar/leading zero", `{"op":"ping","args":{"a":01}}`, broken + "json"},
+	{"grammar/comment", `{"op":"ping"/**/}`, broken + "json"},
+	{"grammar/single quotes", `{'op':'ping'}`, broken + "json"},
+	{"grammar/brackets crossed", `{"op":"ping","args":[{]}}`, broken + "json"},
+	{"trailing/brace", `{"op":"ping"}}`, more},
+	{"trailing/frame", `{"op":"ping"}{"op":"ping"}`, more},
+	{"trailing/zero", "{\"op\":\"ping\"}\x00", more},
+}
+
+// malformedMsgpack are no frames of a client.
+var malformedMsgpack = []struct{ name, hex, want string }{
+	{"object/empty", "", noObject},
+	{"object/array", "90", noObject},
+	{"object/nil", "c0", noObject},
+	{"object/ext", "d40101", noObject},
+	{"object/count beyond input", "df ffffffff", noObject},
+	{"op/absent", "81 a26964 01", noOp},
+	{"op/bin", "81 a26f70 c40470696e67", noText},
+	{"op/nil", "81 a26f70 c0", noText},
+	{"op/invalid UTF-8", "81 a26f70 a1ff", noText},
+	{"id/zero", "82 a26964 00 a26f70 a470696e67", noID},
+	{"id/negative", "82 a26964 ff a26f70 a470696e67", noID},
+	{"id/float", "82 a26964 cb3ff0000000000000 a26f70 a470696e67", noID},
+	{"id/text", "82 a26964 a131 a26f70 a470696e67", noID},
+	{"id/nil", "82 a26964 c0 a26f70 a470696e67", noID},
+	{"id/2^53", "82 a26964 cf0020000000000000 a26f70 a470696e67", noID},
+	{"grammar/cut", "82 a26f70 a470696e67 a161", broken + "msgpack"},
+	{"grammar/cut in args", "82 a26f70 a470696e67 a461726773 92 93 01", broken + "msgpack"},
+	{"grammar/never used", "82 a26f70 a470696e67 a461726773 c1", broken + "msgpack"},
+	{"trailing/byte", "81 a26f70 a470696e67 00", more},
+}
+
 func TestDecodeRequestRefusesMalformed(t *testing.T) {
-	const noObject, noOp, noText, noID, broken, more = "it is no object", "it has no op", "its op is no text",
-		"its id is no integer from 1 to 2^53-1", "it ends early or breaks the grammar of ", "something follows its end"
-	tests := []struct{ name, json, want string }{
-		{"object/empty", ``, noObject},
-		{"object/space", ` `, noObject},
-		{"object/array", `[]`, noObject},
-		{"object/text", `"x"`, noObject},
-		{"object/null", `null`, noObject},
-		{"object/byte order mark", "\ufeff{}", noObject},
-		{"op/absent", `{"id":1}`, noOp},
-		{"op/empty object", `{}`, noOp},
-		{"op/number", `{"id":1,"op":5}`, noText},
-		{"op/null", `{"id":1,"op":null}`, noText},
-		{"op/array", `{"op":["ping"]}`, noText},
-		{"op/invalid UTF-8", "{\"op\":\"\xff\"}", noText},
-		{"op/lone surrogate", `{"op":"\ud800"}`, noText},
-		{"id/zero", `{"id":0,"op":"ping"}`, noID},
-		{"id/negative", `{"id":-1,"op":"ping"}`, noID},
-		{"id/fraction", `{"id":1.0,"op":"ping"}`, noID},
-		{"id/exponent", `{"id":1e0,"op":"ping"}`, noID},
-		{"id/text", `{"id":"1","op":"ping"}`, noID},
-		{"id/null", `{"id":null,"op":"ping"}`, noID},
-		{"id/true", `{"id":true,"op":"ping"}`, noID},
-		{"id/2^53", `{"id":9007199254740992,"op":"ping"}`, noID},
-		{"id/beyond 2^64", `{"id":18446744073709551617,"op":"ping"}`, noID},
-		{"grammar/cut", `{"op":"ping"`, broken + "json"},
-		{"grammar/cut in args", `{"op":"ping","args":{"a":[1,2}`, broken + "json"},
-		{"grammar/trailing comma", `{"op":"ping",}`, broken + "json"},
-		{"grammar/leading zero", `{"op":"ping","args":{"a":01}}`, broken + "json"},
-		{"grammar/comment", `{"op":"ping"/**/}`, broken + "json"},
-		{"grammar/single quotes", `{'op':'ping'}`, broken + "json"},
-		{"grammar/brackets crossed", `{"op":"ping","args":[{]}}`, broken + "json"},
-		{"trailing/brace", `{"op":"ping"}}`, more},
-		{"trailing/frame", `{"op":"ping"}{"op":"ping"}`, more},
-		{"trailing/zero", "{\"op\":\"ping\"}\x00", more},
-	}
-	for _, tt := range tests {
+	for _, tt := range malformedJSON {
 		t.Run("json/"+tt.name, func(t *testing.T) { wantMalformed(t, JSON, []byte(tt.json), tt.want) })
 	}
-	packed := []struct{ name, hex, want string }{
-		{"object/empty", "", noObject},
-		{"object/array", "90", noObject},
-		{"object/nil", "c0", noObject},
-		{"object/ext", "d40101", noObject},
-		{"object/count beyond input", "df ffffffff", noObject},
-		{"op/absent", "81 a26964 01", noOp},
-		{"op/bin", "81 a26f70 c40470696e67", noText},
-		{"op/nil", "81 a26f70 c0", noText},
-		{"op/invalid UTF-8", "81 a26f70 a1ff", noText},
-		{"id/zero", "82 a26964 00 a26f70 a470696e67", noID},
-		{"id/negative", "82 a26964 ff a26f70 a470696e67", noID},
-		{"id/float", "82 a26964 cb3ff0000000000000 a26f70 a470696e67", noID},
-		{"id/text", "82 a26964 a131 a26f70 a470696e67", noID},
-		{"id/nil", "82 a26964 c0 a26f70 a470696e67", noID},
-		{"id/2^53", "82 a26964 cf0020000000000000 a26f70 a470696e67", noID},
-		{"grammar/cut", "82 a26f70 a470696e67 a161", broken + "msgpack"},
-		{"grammar/cut in args", "82 a26f70 a470696e67 a461726773 92 93 01", broken + "msgpack"},
-		{"grammar/never used", "82 a26f70 a470696e67 a461726773 c1", broken + "msgpack"},
-		{"trailing/byte", "81 a26f70 a470696e67 00", more},
-	}
-	for _, tt := range packed {
+	for _, tt := range malformedMsgpack {
 		t.Run("msgpack/"+tt.name, func(t *testing.T) { wantMalformed(t, Msgpack, unhex(t, tt.hex), tt.want) })
 	}
 }

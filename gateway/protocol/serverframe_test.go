@@ -338,23 +338,26 @@ func TestReplyWithoutOKIsEmpty(t *testing.T) {
 	}
 }
 
+// malformedServerJSON are no frames of a server.
+var malformedServerJSON = []struct{ name, json string }{
+	{"object", `[]`},
+	{"neither id nor op", `{}`},
+	{"id/fraction", `{"id":1.5,"ok":{}}`},
+	{"neither ok nor err", `{"id":1}`},
+	{"both ok and err", `{"id":1,"ok":{},"err":{"code":"x"}}`},
+	{"err without id", `{"op":"x","err":{"code":"x"}}`},
+	{"err/no code", `{"id":1,"err":{}}`},
+	{"err/no object", `{"id":1,"err":"x"}`},
+	{"op/number", `{"op":1}`},
+	{"cut", `{"id":1,"ok":{}`},
+	{"trailing", `{"id":1,"ok":{}}1`},
+}
+
 func TestDecodeServerFrameRefusesMalformed(t *testing.T) {
-	for name, text := range map[string]string{
-		"object":            `[]`,
-		"neither id nor op": `{}`,
-		"id/fraction":       `{"id":1.5,"ok":{}}`,
-		"neither ok or err": `{"id":1}`,
-		"both ok and err":   `{"id":1,"ok":{},"err":{"code":"x"}}`,
-		"err without id":    `{"op":"x","err":{"code":"x"}}`,
-		"err/no code":       `{"id":1,"err":{}}`,
-		"err/no object":     `{"id":1,"err":"x"}`,
-		"op/number":         `{"op":1}`,
-		"cut":               `{"id":1,"ok":{}`,
-		"trailing":          `{"id":1,"ok":{}}1`,
-	} {
-		f, err := DecodeServerFrame(JSON, []byte(text))
+	for _, tt := range malformedServerJSON {
+		f, err := DecodeServerFrame(JSON, []byte(tt.json))
 		if _, ok := errors.AsType[*MalformedError](err); !ok {
-			t.Errorf("%s: DecodeServerFrame(%s) = %+v, %v, want malformed", name, text, f, err)
+			t.Errorf("%s: DecodeServerFrame(%s) = %+v, %v, want malformed", tt.name, tt.json, f, err)
 		}
 	}
 }
