@@ -39,6 +39,8 @@ type Config struct {
 	// Administration serves the other paths of the operations listener, and checks
 	// tokens itself. If it is nil, there are no other paths.
 	Administration http.Handler
+	// Console serves all paths of the clients' listener but /v1/ws; nil: there are none.
+	Console http.Handler
 
 	// Dev makes both listeners refuse requests that name another host than this
 	// machine. A page whose name is made to lead here (DNS rebinding) then gets no

@@ -100,12 +100,17 @@ func New(c Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Handler returns the handler for clients, which serves GET /v1/ws.
+// Handler returns the handler for clients, which serves GET /v1/ws and what
+// Config.Console does.
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/ws", g.accept)
+	if g.config.Console != nil {
+		mux.Handle("/", g.config.Console)
+	}
 	served := g.checkHost(ExactPaths(mux, http.NotFoundHandler()))
-	// Nothing but an upgrade is served, so each answer closes its connection. A server
+	// A connection is here for its upgrade, so each answer closes it: one that is idle
+	// would take a place among those that have not logged in. A server
 	// with keep-alives off would do the same, but drop the Connection header that has to
 	// go with an Upgrade header (RFC 9110, 7.8).
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

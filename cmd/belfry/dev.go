@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
+	"github.com/belfry-im/belfry/gateway/console"
 )
 
 // makeSecret gives a development server without secret or key set one that it
@@ -49,6 +51,31 @@ func ensureSecret(path string) error {
 	return nil
 }
 
+// makesTokens reports whether this is a development server with the secret that it
+// made. Other programs make the tokens of any other server.
+func (o *serveOptions) makesTokens() bool {
+	return o.dev && len(o.authSecretFiles) == 1 && filepath.Clean(o.authSecretFiles[0]) == filepath.Join(o.data, cli.SecretName)
+}
+
+// openConsole returns the handler of the web console, nil if there is none. That of a
+// development server gives everybody who reaches it a token of any user, which the
+// data folder does too.
+func (o *serveOptions) openConsole() (http.Handler, error) {
+	if !o.console {
+		return nil, nil
+	}
+	c := console.Config{Page: console.Chat}
+	if o.makesTokens() {
+		c.Token = func(user string) (string, error) {
+			if err := cli.CheckUser(user); err != nil {
+				return "", err
+			}
+			return cli.DevToken(o.data, user, cli.TokenTTL)
+		}
+	}
+	return console.New(c)
+}
+
 // printDev prints how to try the server out, in commands that can be pasted.
 func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
 	scheme, adminScheme := "http", "http"
@@ -63,8 +90,11 @@ Belfry is open for development, to this machine only.
   clients         %[1]s://%[2]s/v1/ws
   administration  %[4]s://%[3]s/docs /metrics /healthz
 `, strings.Replace(scheme, "http", "ws", 1), listen, adminListen, adminScheme)
-	if len(o.authSecretFiles) != 1 || filepath.Clean(o.authSecretFiles[0]) != filepath.Join(o.data, cli.SecretName) {
-		return nil // other programs make the tokens of this server
+	if o.console {
+		fmt.Fprintf(w, "  chat            %s://%s/ in a browser\n", scheme, listen)
+	}
+	if !o.makesTokens() {
+		return nil
 	}
 	var tokens [2]string
 	for i, user := range []string{"alice", "bob"} {

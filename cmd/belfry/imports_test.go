@@ -47,6 +47,7 @@ var ours = []struct {
 	{"gateway/auth", []string{"gateway/auth", "gateway/protocol"}, "a token says who somebody is, whatever they do then"},
 	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},
+	{"gateway/console", nil, "pages come from files; what they ask for, they ask of the listeners"},
 	{"gateway/webhook", []string{"gateway/turns"}, "it tells events to a receiver, and knows nothing of what they mean"},
 	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},
 	{"loadtest", []string{"loadtest", "client", "gateway/protocol"}, "a load generator sees what a client sees, or it measures something else"},

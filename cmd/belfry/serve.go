@@ -190,7 +190,11 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	edge, err := gateway.New(o.gatewayConfig(backend, connectionMemory, hooks, auth, administration, adminTokens, log, registry))
+	edgeConfig := o.gatewayConfig(backend, connectionMemory, hooks, auth, administration, adminTokens, log, registry)
+	if edgeConfig.Console, err = o.openConsole(); err != nil {
+		return err
+	}
+	edge, err := gateway.New(edgeConfig)
 	if err != nil {
 		return err
 	}

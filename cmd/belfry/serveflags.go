@@ -17,8 +17,9 @@ import (
 // serveOptions holds the flags of serve. Their defaults are those of
 // docs/semantics.md.
 type serveOptions struct {
-	dev    bool
-	config string
+	dev     bool
+	console bool
+	config  string
 
 	listen, adminListen string
 	tlsCert, tlsKey     string
@@ -87,6 +88,7 @@ const defaultListen = ":8080"
 // bind declares the flags of serve on fs, with their defaults.
 func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.dev, "dev", false, "for development: loopback only, makes its own secrets, prints tokens to try with")
+	fs.BoolVar(&o.console, "console", false, "serve the web console at / of --listen (with --dev true)")
 	fs.StringVar(&o.config, cli.ConfigFlag, "", "YAML file with any of these settings")
 
 	fs.StringVar(&o.listen, "listen", defaultListen, "address for clients; port 0 takes a free one (with --dev "+cli.DevListen+")")
@@ -208,6 +210,9 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 func (o *serveOptions) check(changed func(flag string) bool) error {
 	if o.dev && !changed("listen") {
 		o.listen = cli.DevListen
+	}
+	if o.dev && !changed("console") {
+		o.console = true
 	}
 	addresses := []struct{ flag, address string }{{"listen", o.listen}, {"admin-listen", o.adminListen}}
 	if o.cluster.listen != "" {

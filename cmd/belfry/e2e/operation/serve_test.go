@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -112,6 +113,13 @@ func TestDev(t *testing.T) {
 				t.Errorf("login with the token for %s: %v", user, reply)
 			}
 		}
+		if token := consoleToken(t, listen, "carol"); token != "" {
+			c := s.Device(t, "carol", "browser", nil)
+			c.Connect(wstest.DialOptions{})
+			if reply := c.Request("login", obj{"token": token, "device": "browser"}); reply["user"] != "carol" {
+				t.Errorf("login with the console's token: %v", reply)
+			}
+		}
 		// A page that gives this machine a name of its own is not let in.
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", "http://"+listen+"/v1/ws", nil)
 		req.Host = "evil.example"
@@ -140,6 +148,63 @@ func TestDev(t *testing.T) {
 	info, err := os.Stat(filepath.Join(data, "auth.secret"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%s: %v, %v, want mode 0600", "auth.secret", info, err)
+	}
+}
+
+// consoleToken opens the console of a development server as a browser does, and
+// returns a token that it gives to user.
+func consoleToken(t *testing.T, listen, user string) string {
+	t.Helper()
+	page, err := http.Get("http://" + listen + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Body.Close()
+	if page.StatusCode != http.StatusOK || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") || page.Header.Get("Content-Security-Policy") == "" {
+		t.Errorf("GET / = %d %v, want a page with a policy", page.StatusCode, page.Header)
+	}
+	ask := func(origin string) (status int, token string) {
+		req, _ := http.NewRequestWithContext(t.Context(), "POST", "http://"+listen+"/dev/token", strings.NewReader(`{"user":"`+user+`"}`))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Origin", origin)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var answer struct{ Token string }
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, answer.Token
+	}
+	if status, token := ask("http://evil.example"); status != http.StatusForbidden || token != "" {
+		t.Errorf("POST /dev/token of another origin = %d %q, want 403", status, token)
+	}
+	status, token := ask("http://" + listen)
+	if status != http.StatusOK || token == "" {
+		t.Errorf("POST /dev/token = %d %q", status, token)
+	}
+	return token
+}
+
+// TestConsole serves the page where it is asked for, and gives no tokens there.
+func TestConsole(t *testing.T) {
+	for flag, want := range map[string][2]int{"--console": {200, 404}, "--console=false": {404, 404}} {
+		s := harness.Start(t, flag)
+		page, err := http.Get("http://" + s.Listen + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		page.Body.Close()
+		token, err := http.Post("http://"+s.Listen+"/dev/token", "application/json", strings.NewReader(`{"user":"alice"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token.Body.Close()
+		if got := [2]int{page.StatusCode, token.StatusCode}; got != want {
+			t.Errorf("%s: GET / and POST /dev/token = %v, want %v", flag, got, want)
+		}
 	}
 }
 
