@@ -2,8 +2,9 @@
  * Where a client keeps messages, conversations and its outbox: ordered tables of
  * values, changed by batches that happen as a whole or not at all.
  *
- * Only the tab that holds the socket calls `write`; any tab may `append`. So no
- * adapter needs transactions that read.
+ * Only the tab that holds the socket calls `write`; any tab may `append`. The one
+ * read that a transaction needs is that of the fence, against a tab that was
+ * suspended, lost its place to another one and has not heard of it yet.
  */
 
 /** A table. Each holds values in the order of their keys. */
@@ -55,8 +56,12 @@ export interface Store {
    * Makes all changes in their order or, when it rejects, none. What it has
    * resolved for is there after the process was killed, as far as `durability` goes.
    * Rejects with a StoreError.
+   *
+   * With `fence` it makes them only if meta ["leader"] is that text as the changes are
+   * made (none counts as ""), and else rejects as `fenced`. A store that no other tab
+   * can open may leave that out.
    */
-  write(changes: readonly Change[]): Promise<void>;
+  write(changes: readonly Change[], fence?: string): Promise<void>;
 
   /**
    * Adds a value behind all that was ever added to the table, whichever tab does it,
@@ -71,8 +76,8 @@ export interface Store {
   erase(): Promise<void>;
 }
 
-/** Why a store failed: no room, closed by us or the browser, or anything else. */
-export type StoreFailure = "quota" | "closed" | "broken";
+/** Why a store failed: no room, closed by us or the browser, another tab writes now, or anything else. */
+export type StoreFailure = "quota" | "closed" | "fenced" | "broken";
 
 export class StoreError extends Error {
   override readonly name = "StoreError";
