@@ -4,6 +4,7 @@
  * Errors cross it as `Failure`.
  */
 import { BelfryError, type ErrorCode, type Events, type Page, type PageOptions, type Status, type Trace } from "./api.ts";
+import type { Store } from "./store.ts";
 import type { Body, GapReason, Message, Operation, WireConversation } from "./wire.ts";
 
 /** What a tab asks of the engine. */
@@ -58,8 +59,8 @@ export interface Notice {
   readonly event?: { [Name in keyof Events]: { readonly name: Name; readonly of: Events[Name] } }[keyof Events];
 }
 
-/** Status but for what each tab knows by itself. */
-export type EngineStatus = Omit<Status, "leader">;
+/** Status but for what each tab knows by itself. `ahead` is the server's clock minus this machine's, in milliseconds. */
+export type EngineStatus = Omit<Status, "leader"> & { readonly ahead: number };
 
 export interface Engine {
   /** Rejects with a BelfryError; with `aborted` when the signal ends the wait. */
@@ -114,8 +115,6 @@ export interface StoredConversation extends WireConversation {
   readonly lost: readonly number[];
   /** The newest seq that is known to exist. */
   readonly newest: number;
-  /** Seq `first` is the lowest that can be fetched: the server has said that there is none before. 0 = not known. */
-  readonly first?: number;
   /** disableStorage: no rows are kept. */
   readonly unstored?: boolean;
 }
@@ -133,5 +132,28 @@ export interface StoredSend {
   readonly refused?: Failure;
 }
 
-/** meta: ["cursor"] string, ["device"] string, ["listed"] true once a login has brought the list. */
-export type MetaKey = "cursor" | "device" | "listed";
+/**
+ * meta: ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
+ * ["ttl", when, conv, seq] true for each message that is gone at `when`.
+ */
+export type MetaKey = "cursor" | "device" | "listed" | "ttl";
+
+/** What the views of a tab stand on (views.ts, window.ts). */
+export interface Base {
+  readonly user: string;
+  /** The store, once it is open; rejects if the client is closed before. */
+  readonly store: Promise<Store>;
+  /** All notices to this tab, also before the store is open. */
+  listen(fn: (notice: Notice) => void): () => void;
+  status(): Status;
+  /** As `Calls.fill`. */
+  fill(conv: string, page: PageOptions, signal?: AbortSignal): Promise<Page | null>;
+  /** Unix milliseconds by the server's clock, as far as it is known. */
+  now(): number;
+}
+
+/**
+ * Gives each tab an engine of its own, of which one owns the socket (tabs.ts). `start`
+ * makes that one, in the tab that came to lead; it is called again in another tab when that one is gone.
+ */
+export type Share = (name: string, start: () => Promise<Engine>) => Promise<Engine>;
