@@ -22,6 +22,10 @@ export function memoryStore(): Store {
   const open = () => {
     if (closed) throw new StoreError("closed");
   };
+  const get = (table: Table, key: Key) => {
+    const entry = tables[table][find(tables[table], key)];
+    return entry !== undefined && compareKeys(entry.key, key) === 0 ? entry.value : undefined;
+  };
   const apply = (change: Change) => {
     const entries = tables[change.table];
     if ("remove" in change) {
@@ -36,19 +40,16 @@ export function memoryStore(): Store {
 
   return {
     durability: "memory",
-    async get(table, key) {
-      open();
-      const entry = tables[table][find(tables[table], key)];
-      return entry !== undefined && compareKeys(entry.key, key) === 0 ? entry.value : undefined;
-    },
+    get: async (table, key) => (open(), get(table, key)),
     async list(table, { limit = Infinity, reverse, ...range }) {
       open();
       const [from, to] = bounds(tables[table], range);
       if (!reverse) return tables[table].slice(from, Math.min(Math.max(from, to), from + limit));
       return tables[table].slice(Math.max(from, to - limit), Math.max(from, to)).reverse();
     },
-    async write(changes) {
+    async write(changes, fence) {
       open();
+      if (fence !== undefined && get("meta", ["over", fence]) !== undefined) throw new StoreError("fenced");
       for (const change of changes) apply(change);
     },
     async append(table, value) {

@@ -2,9 +2,10 @@
  * Where a client keeps messages, conversations and its outbox: ordered tables of
  * values, changed by batches that happen as a whole or not at all.
  *
- * Only the tab that holds the socket calls `write`; any tab may `append`. The one
- * read that a transaction needs is that of the fence, against a tab that was
- * suspended, lost its place to another one and has not heard of it yet.
+ * Only the tab that holds the socket calls `write`; any tab may `append`. No
+ * adapter needs transactions that read and then write, and none should have them: a
+ * browser may freeze a page in between, and then all other tabs wait until it goes on.
+ * An adapter for browsers makes the requests of a transaction in one go and commits.
  */
 
 /** A table. Each holds values in the order of their keys. */
@@ -57,11 +58,11 @@ export interface Store {
    * resolved for is there after the process was killed, as far as `durability` goes.
    * Rejects with a StoreError.
    *
-   * With `fence` it makes them only if meta ["leader"] is that text as the changes are
-   * made (none counts as ""), and else rejects as `fenced`. A store that no other tab
-   * can open may leave that out.
+   * With `fence` it makes them only if there is no meta ["over", fence] as they are made,
+   * and else rejects as `fenced` (leader.ts). In IndexedDB, without reading: `add` that key,
+   * which aborts the transaction if it is there, then delete it.
    */
-  write(changes: readonly Change[], fence?: string): Promise<void>;
+  write(changes: readonly Change[], fence?: number): Promise<void>;
 
   /**
    * Adds a value behind all that was ever added to the table, whichever tab does it,
