@@ -177,13 +177,21 @@ export interface SendOptions {
   signal?: AbortSignal;
 }
 
-/** A line of a message window. */
-export type Row =
+/**
+ * A line of a message window. Rows that did not change are the same objects as
+ * before. `key` is unique in its window and stays: also when a pending row becomes a message.
+ */
+export type Row = { readonly key: string } & (
   | { readonly kind: "message"; readonly message: Message; readonly receipt?: "read" }
   | ({ readonly kind: "gap" } & Gap)
-  | { readonly kind: "pending"; readonly cid: string; readonly body: Body; readonly state: "queued" | "refused"; readonly code?: ErrorCode };
+  | { readonly kind: "pending"; readonly cid: string; readonly body: Body; readonly state: "queued" | "refused"; readonly code?: ErrorCode }
+);
 
-/** What lies beyond an end of a window. */
+/**
+ * What lies beyond an end of a window: `more` messages, being fetched (`loading`), none
+ * (`start`), or some that cannot be fetched now (`offline`: for want of a connection, or
+ * because the server refused; tried again with the next connection, and by the next move).
+ */
 export type Edge = "more" | "start" | "loading" | "offline";
 
 export interface WindowState {
@@ -194,11 +202,20 @@ export interface WindowState {
   readonly after: Edge;
 }
 
+/**
+ * A part of a conversation: what `size` says at first, at most twice as many rows later,
+ * and as many pending ones. It is read, and follows changes, while somebody subscribes to it;
+ * without subscribers it holds its rows and nothing else.
+ */
 export interface MessageWindow extends View<WindowState> {
-  /** Moves the window by a page. Resolves when the rows are there. */
+  /**
+   * Adds a page of `size` older rows, from the store or else from the server, and drops rows
+   * at the other end. Resolves when they are there or cannot be had (`before` says so).
+   */
   older(): Promise<void>;
+  /** The same towards the newest. Once there, the window follows it. */
   newer(): Promise<void>;
-  /** Shows the rows around a seq, of the newest with Infinity. */
+  /** Shows the rows around a seq, the newest with Infinity. */
   jump(seq: number): Promise<void>;
   /** Ends the view: it changes no more. */
   close(): void;
@@ -273,7 +290,7 @@ export interface Client {
   readonly user: string;
   readonly status: View<Status>;
   conversations(): View<Conversations>;
-  /** A window over a conversation, at the newest or around `at`. Close it when it is shown no more. */
+  /** A window over a conversation, at the newest or around `at`, with pages of `size` rows, 1-100; default 50. */
   messages(conv: string, options?: { size?: number; at?: number }): MessageWindow;
 
   /**

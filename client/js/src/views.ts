@@ -1,0 +1,136 @@
+/** Views of a client's state and of its list of conversations. */
+import type { Conversation, Conversations, View } from "./api.ts";
+import type { Base, StoredConversation } from "./link.ts";
+import type { Store } from "./store.ts";
+import type { Message } from "./wire.ts";
+
+/** Views call `start` when the first subscriber comes, and what it returned when the last has gone. */
+export function liveView<T>(initial: T, start: () => () => void): View<T> & { publish(value: T): void } {
+  let value = initial;
+  let stop: (() => void) | undefined;
+  const listeners = new Set<() => void>();
+  return {
+    getSnapshot: () => value,
+    subscribe(fn) {
+      const own = () => fn(); // the same function may subscribe twice
+      listeners.add(own);
+      stop ??= start();
+      return () => {
+        listeners.delete(own);
+        if (listeners.size === 0) {
+          stop?.();
+          stop = undefined;
+        }
+      };
+    },
+    publish(next) {
+      if (next === value) return;
+      value = next;
+      for (const fn of [...listeners]) {
+        try {
+          fn();
+        } catch (err) {
+          queueMicrotask(() => {
+            throw err; // the others are told all the same
+          });
+        }
+      }
+    },
+  };
+}
+
+/** Calls `work` once for all calls that come before it begins, and again for those that come while it runs. */
+export function gather(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> = Promise.resolve();
+  let next: Promise<void> | undefined;
+  return () =>
+    (next ??= running = running.then(() => {
+      next = undefined;
+      return work();
+    }));
+}
+
+const none: Conversations = { list: [], unreadTotal: 0, unreadUnmuted: 0, complete: false };
+
+/**
+ * The list of conversations. While it has subscribers it holds an entry, with the last
+ * message, for each conversation of the user, and reads again only those that changed.
+ */
+export function conversationsView(base: Base): View<Conversations> {
+  const entries = new Map<string, Conversation>();
+  let dirty = new Set<string>();
+  let all = true;
+
+  const read = gather(async () => {
+    const names = dirty;
+    const everything = all;
+    dirty = new Set();
+    all = false;
+    try {
+      const from = await base.store;
+      const rows = everything
+        ? (await from.list("conversations", {})).map((entry) => entry.value)
+        : await Promise.all([...names].map(async (conv) => (await from.get("conversations", [conv])) ?? { conv }));
+      const found = await Promise.all((rows as unknown as StoredConversation[]).map((row) => entryOf(from, row)));
+      const complete = Boolean(await from.get("meta", ["listed"]));
+      if (everything) entries.clear();
+      for (const [conv, entry] of found) {
+        if (entry) entries.set(conv, entry);
+        else entries.delete(conv);
+      }
+      view.publish(summary(view.getSnapshot(), [...entries.values()], complete));
+    } catch {
+      all = true; // what failed is read again with the next change
+      if (base.status().connection === "closed") view.publish(none);
+    }
+  });
+
+  const view = liveView(none, () => {
+    all = true;
+    void read();
+    return base.listen(({ changed }) => {
+      if (!changed?.conversations?.length && !changed?.all) return;
+      if (changed.all) all = true;
+      for (const conv of changed.conversations ?? []) dirty.add(conv);
+      void read();
+    });
+  });
+  return view;
+}
+
+async function entryOf(store: Store, row: StoredConversation): Promise<readonly [string, Conversation | undefined]> {
+  const { conv, lastSeq, time, readSeq } = row;
+  if (!row.listed) return [conv, undefined];
+  const last = lastSeq ? ((await store.get("messages", [conv, lastSeq])) as unknown as Message | undefined) : undefined;
+  return [
+    conv,
+    {
+      conv, lastSeq, time, readSeq,
+      unread: row.unread ?? 0,
+      peerReadSeq: row.peerReadSeq ?? 0,
+      muted: row.muted ?? false,
+      pinned: row.pinned ?? false,
+      markedUnread: row.markedUnread ?? false,
+      ...(last?.id && { last }),
+    },
+  ];
+}
+
+function summary(was: Conversations, entries: Conversation[], complete: boolean): Conversations {
+  const before = new Map(was.list.map((entry) => [entry.conv, entry]));
+  const list = entries
+    .map((entry) => {
+      const old = before.get(entry.conv);
+      return old && sameEntry(old, entry) ? old : entry;
+    })
+    .sort((a, b) => Number(b.pinned) - Number(a.pinned) || b.time - a.time || (a.conv < b.conv ? -1 : 1));
+  if (complete === was.complete && list.length === was.list.length && list.every((entry, i) => entry === was.list[i])) return was;
+  const unread = (of: Conversation[]) => of.reduce((sum, entry) => sum + entry.unread, 0);
+  return { list, unreadTotal: unread(list), unreadUnmuted: unread(list.filter((entry) => !entry.muted)), complete };
+}
+
+function sameEntry(a: Conversation, b: Conversation): boolean {
+  const { last: lastA, ...restA } = a;
+  const { last: lastB, ...restB } = b;
+  return lastA?.id === lastB?.id && JSON.stringify(restA) === JSON.stringify(restB);
+}
