@@ -27,7 +27,7 @@ export const json: Codec = {
 
 function revive(_key: string, value: unknown): unknown {
   if (typeof value === "string" && value.startsWith(mark)) return BigInt(value.slice(mark.length));
-  if (typeof value === "object" && value !== null && "$bin" in value && typeof value.$bin === "string") {
+  if (typeof value === "object" && value !== null && "$bin" in value && typeof value.$bin === "string" && Object.keys(value).length === 1) {
     return Uint8Array.from(atob(value.$bin), (c) => c.charCodeAt(0));
   }
   return value;
