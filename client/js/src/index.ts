@@ -3,3 +3,4 @@ export * from "./api.ts";
 export type * from "./wire.ts";
 export type * from "./link.ts";
 export * from "./store.ts";
+export { createClient } from "./client.ts";

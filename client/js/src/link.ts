@@ -115,6 +115,8 @@ export interface StoredConversation extends WireConversation {
   readonly lost: readonly number[];
   /** The newest seq that is known to exist. */
   readonly newest: number;
+  /** The server was asked while `newest` was 0. */
+  readonly empty?: boolean;
   /** disableStorage: no rows are kept. */
   readonly unstored?: boolean;
 }

@@ -1,0 +1,391 @@
+/**
+ * The engine: logs in, and again when a connection ends; what the server pushes goes
+ * into the store, what the outbox holds goes out. There is one per store at any time.
+ */
+import { BelfryError, type ClientOptions, type StorageStatus, type TokenReason } from "./api.ts";
+import { newFetcher } from "./fetch.ts";
+import { json } from "./json.ts";
+import { toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
+import { newOutbox } from "./outbox.ts";
+import { deleteConversation, gone, listed, newMessage, readTo, receiver } from "./receive.ts";
+import { abortable, dial, within, type Push, type Session } from "./session.ts";
+import { StoreError, type Opened, type Store } from "./store.ts";
+import { backoff, randomID, refreshIn, spread } from "./token.ts";
+import { newTrace } from "./trace.ts";
+import type { Limits, Message, Operations } from "./wire.ts";
+import { newWriter, type Writer } from "./writer.ts";
+
+/** The most groups whose cursors a login names: those with the newest messages. */
+const MAX_CURSORS = 200;
+/** A login's frame holds so many bytes; cursors of groups that have no room are left out. */
+const MAX_LOGIN = 32 << 10;
+/** The longest time that a timer can wait (ms). */
+const MAX_TIMER = 2 ** 31 - 1;
+/** For the application to return a token. */
+const TOKEN_MS = 30_000;
+const LOGIN_MS = 10_000;
+const LOGOUT_MS = 2_000;
+
+/** Codes after which a login is not tried again. */
+const FINAL = new Set<string>(["bad_request", "forbidden", "kicked", "closed"]);
+
+/** Starts the engine of a store that is open. Rejects with a StoreError if that cannot be read. */
+export async function startEngine(options: ClientOptions, { store, cause, lost }: Opened): Promise<Engine> {
+  const codec = options.codec ?? json;
+  const trace = newTrace();
+  const listeners = new Set<(notice: Notice) => void>();
+  const stopped = new AbortController();
+  const tell = (notice: Notice) => listeners.forEach((fn) => fn(notice));
+  let session: Session | undefined; // logged in
+  let background = false;
+  let skipPause: (() => void) | undefined;
+  let over: BelfryError | undefined;
+  let status: EngineStatus = {
+    connection: "connecting",
+    since: Date.now(),
+    synced: false,
+    storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
+    outbox: 0,
+    ahead: 0,
+  };
+  const setStatus = (patch: Partial<EngineStatus>) => {
+    const moved = patch.connection !== undefined && patch.connection !== status.connection;
+    status = { ...status, ...patch, ...(moved && { since: Date.now() }) };
+    tell({ status });
+  };
+  const now = () => Date.now() + status.ahead;
+  const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(err) } });
+  const storeFailed = (err: StoreError) => {
+    const storage: StorageStatus = { ...status.storage, cause: err.failure === "quota" ? "quota" : "broken" };
+    setStatus({ storage });
+    tell({ event: { name: "storage", of: storage } });
+  };
+
+  const writer = await newWriter({ store, withoutStorage: !!options.withoutStorage, tell, now, failed: storeFailed });
+  const device = await prepare(options, store, writer, !!lost);
+  const failed = (err: unknown) => {
+    report(err);
+    session?.close(1000, "the store failed");
+  };
+  const outbox = newOutbox({ store, writer, user: options.user, failed, changed: () => setStatus({ outbox: outbox.count() }) });
+  await outbox.load();
+  const request = async (op: string, args: object, signal?: AbortSignal): Promise<unknown> => {
+    if (over) throw over;
+    if (!session) throw new BelfryError("offline");
+    return session.request(op, args, signal);
+  };
+  const fetcher = newFetcher(store, writer, (signal) => (args) => request("getMessage", args, signal) as Promise<Operations["getMessage"]["ok"]>, now);
+
+  let expiry: ReturnType<typeof setTimeout> | undefined;
+  const expire = () => {
+    clearTimeout(expiry);
+    void writer.expire(now()).then((at) => {
+      clearTimeout(expiry);
+      if (at < Infinity && !over) expiry = setTimeout(expire, Math.min(MAX_TIMER, Math.max(1, at - now())));
+    }, report);
+  };
+  expire();
+
+  // Sessions.
+
+  let groups = true; // give cursors of groups at the next login
+  const askToken = (reason: TokenReason) =>
+    within(TOKEN_MS, stopped.signal, async (signal) => options.token({ reason, signal })).catch((err: unknown) => {
+      if (isRefusal(err)) end(err);
+      throw err;
+    });
+
+  const login = async (attempt: number, token: string) => {
+    const urls = [options.url, ...(options.moreUrls ?? [])];
+    const since = (await store.get("meta", ["cursor"])) as string | undefined;
+    const cursors = since && groups ? groupCursors(writer) : {};
+    const pushes: Push[] = [];
+    let take = (push: Push): void => void pushes.push(push);
+    const one = await dial({
+      url: urls[attempt % urls.length]!, codec, trace,
+      WebSocket: options.WebSocket ?? (globalThis.WebSocket as never),
+      onPush: (push) => take(push),
+    });
+    const stop = () => one.close();
+    stopped.signal.addEventListener("abort", stop);
+    void one.ended.then(() => stopped.signal.removeEventListener("abort", stop));
+    try {
+      const { manualRead, platform, recents, groupBacklog } = options;
+      const args = {
+        token, device, autoRead: !manualRead, ...(platform && { platform }), ...(recents && { recents }),
+        ...(groupBacklog !== undefined && { groupBacklog }), ...(since && { since }),
+      };
+      const named = fitting(cursors, JSON.stringify(args).length);
+      const ok = (await within(LOGIN_MS, stopped.signal, (signal) => one.request("login", { ...args, groups: named }, signal))) as {
+        user: string; serverTime: number; limits: Limits;
+      };
+      if (ok.user !== options.user) end(new BelfryError("unauthorized", `the token is of ${ok.user}, and the client of ${options.user}`));
+      one.limit(ok.limits.maxFrame);
+      if (stopped.signal.aborted) throw new BelfryError("closed");
+      let doubted = false;
+      let kicked: string | undefined;
+      take = receiver({
+        store, writer, outbox, session: one, user: options.user, manualRead: !!manualRead, since, tell, failed,
+        groups: Object.keys(cursors).length > 0,
+        synced() {
+          groups = true;
+          setStatus({ synced: true });
+          expire();
+        },
+        doubted() {
+          doubted = true;
+          groups = false;
+          one.close();
+        },
+      });
+      const receive = take;
+      take = (push) => {
+        if (push.op === "onKicked") kicked = push.args.reason;
+        receive(push);
+      };
+      pushes.forEach(take);
+      return { one, ahead: ok.serverTime - Date.now(), doubted: () => doubted, kicked: () => kicked };
+    } catch (err) {
+      one.close();
+      throw err;
+    }
+  };
+
+  /** Replaces tokens before they expire, for as long as the session lasts. */
+  const keepToken = (one: Session, token: string) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let failures = 0;
+    const plan = (of: string) => {
+      const ms = refreshIn(of, now());
+      if (ms !== undefined) timer = setTimeout(refresh, Math.min(MAX_TIMER, ms), of);
+    };
+    const refresh = async (old: string) => {
+      try {
+        const fresh = await askToken("expiring");
+        await one.request("refreshToken", { token: fresh });
+        failures = 0;
+        plan(fresh);
+      } catch (err) {
+        if (session !== one) return;
+        report(err);
+        timer = setTimeout(refresh, 1000 + backoff(failures++), old);
+      }
+    };
+    plan(token);
+    void one.ended.then(() => clearTimeout(timer));
+  };
+
+  const pause = (ms: number) =>
+    new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      skipPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+
+  const end = (err: BelfryError) => {
+    if (over) return;
+    over = err;
+    stopped.abort();
+    outbox.close();
+    clearTimeout(expiry);
+    skipPause?.();
+    const { code, message } = err;
+    setStatus({ connection: "closed", synced: false, error: { code, message } });
+  };
+
+  const run = async () => {
+    let reason: TokenReason = "login";
+    let failures = 0;
+    for (let attempt = 0; !over; attempt++) {
+      let wait: number | undefined;
+      let why: BelfryError;
+      try {
+        setStatus({ connection: "connecting" });
+        const token = await askToken(reason);
+        const { one, ahead, doubted, kicked } = await login(attempt, token);
+        session = one;
+        reason = "login";
+        const { error: _, ...rest } = status;
+        status = rest;
+        setStatus({ connection: "online", ahead });
+        if (background) void one.request("setState", { background }).catch(() => {});
+        outbox.online(one);
+        keepToken(one, token);
+        const { code, reason: text } = await one.ended;
+        if (status.synced) failures = 0;
+        session = undefined;
+        outbox.online(undefined);
+        why = new BelfryError(code === 4401 ? "unauthorized" : "offline", text || `the connection ended with ${code}`);
+        if (doubted()) wait = 0;
+        if (code === 4401) reason = "refused";
+        if (code === 4403) end(new BelfryError("kicked", kicked() ?? text));
+        const named = /retry after (\d+) ms/.exec(text);
+        if (code === 1001 && named) wait = spread(Number(named[1]));
+      } catch (err) {
+        why = err instanceof BelfryError ? err : new BelfryError("internal", String(err), { cause: err });
+        if (why.code === "unauthorized") reason = "refused";
+        else if (FINAL.has(why.code)) end(why);
+        else if (why.code !== "offline") report(err);
+        if (why.retryAfterMs !== undefined) wait = spread(why.retryAfterMs);
+      }
+      if (over) return;
+      setStatus({ connection: "waiting", synced: false, error: { code: why.code, message: why.message } });
+      await pause(wait ?? backoff(failures++));
+    }
+  };
+
+  // Calls.
+
+  const calls: { [M in keyof Calls]: (args: Calls[M]["args"], signal?: AbortSignal) => Promise<Calls[M]["ok"]> } = {
+    async request({ op, args }, signal) {
+      if (op === "typing") {
+        session?.notify(op, args);
+        return null;
+      }
+      const ok = await request(op, args, signal);
+      await applyReply(writer, store, options.user, op, args, ok);
+      return ok;
+    },
+    fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
+    outbox: () => outbox.load().then(() => null),
+    cancel: ({ conv, cid }) => outbox.cancel(conv, cid),
+    deleteLocal: ({ conv, seqs }) => gone(writer, conv, seqs.map((seq) => [seq, seq] as const), "deleted").then(() => null),
+    deleteConversationLocal: ({ conv, messages }) => writer.commit((batch) => deleteConversation(batch, conv, messages)).then(() => null),
+    import: ({ messages }) => importMessages(writer, messages),
+    disableStorage: ({ conv }) =>
+      writer.commit((batch) => {
+        batch.remove("messages", [conv], [conv, ""]);
+        batch.edit(conv, { unstored: true, covered: [], lost: [], last: undefined });
+        return null;
+      }),
+    async background(hidden) {
+      background = hidden;
+      await session?.request("setState", { background }).catch(() => {});
+      return null;
+    },
+    async wake() {
+      skipPause?.();
+      return null;
+    },
+    async trace() {
+      return {
+        user: options.user, device, tabs: 1, frames: trace.frames(),
+        status: { ...status, leader: true },
+        cursor: String((await store.get("meta", ["cursor"])) ?? ""),
+        outbox: outbox.items().map(({ conv, cid, tried, refused }) => ({ conv, cid, tried, ...(refused && { refused: refused.code }) })),
+      };
+    },
+    async signOut() {
+      const one = session;
+      if (one) await within(LOGOUT_MS, undefined, (signal) => one.request("logout", {}, signal)).catch(() => {});
+      end(new BelfryError("closed", "signed out"));
+      await writer.commit(() => {});
+      await store.erase();
+      tell({ changed: { all: true } });
+      return null;
+    },
+  };
+
+  const engine: Engine = {
+    call(method, args, signal) {
+      if (over && method !== "trace") return Promise.reject(over);
+      return abortable(calls[method](args, signal).catch(asBelfryError), signal);
+    },
+    listen(fn) {
+      listeners.add(fn);
+      return () => listeners.delete(fn);
+    },
+    status: () => status,
+    leader: () => true,
+    async close() {
+      end(new BelfryError("closed"));
+      await running;
+      await writer.commit(() => {});
+    },
+  };
+  const running = run();
+  return engine;
+}
+
+/** The device's name; a store that lost a part begins anew, but for the outbox. */
+async function prepare(options: ClientOptions, store: Store, writer: Writer, lost: boolean): Promise<string> {
+  const stored = (await store.get("meta", ["device"])) as string | undefined;
+  const device = options.device ?? stored ?? randomID();
+  await writer.commit((batch) => {
+    if (device !== stored) batch.put("meta", ["device"], device);
+    // Cursors are of a device: one that has another name is a new one.
+    if (!lost && (stored === undefined || device === stored)) return;
+    batch.remove("meta", ["cursor"], ["cursor", ""]);
+    batch.remove("meta", ["listed"], ["listed", ""]);
+    if (!lost) return;
+    batch.remove("messages", [], ["\uffff"]);
+    for (const conv of writer.entries.keys()) batch.edit(conv, { covered: [], cursor: "", last: undefined });
+  });
+  return device;
+}
+
+function groupCursors(writer: Writer): Record<string, string> {
+  const groups = [...writer.entries.values()].filter((entry) => entry.cursor && entry.conv.startsWith("g:"));
+  groups.sort((a, b) => b.time - a.time);
+  return Object.fromEntries(groups.slice(0, MAX_CURSORS).map(({ conv, cursor }) => [conv.slice(2), cursor!]));
+}
+
+/** As many of the cursors as a login's frame has room for. */
+function fitting(cursors: Record<string, string>, bytes: number): Record<string, string> {
+  let left = MAX_LOGIN - bytes - 200;
+  return Object.fromEntries(Object.entries(cursors).filter(([group, cursor]) => (left -= group.length + cursor.length + 6) > 0));
+}
+
+function isRefusal(err: unknown): err is BelfryError {
+  return err instanceof BelfryError && err.code === "unauthorized";
+}
+
+function asBelfryError(err: unknown): never {
+  if (err instanceof StoreError) throw new BelfryError("storage", err.message, { cause: err });
+  throw err;
+}
+
+/** Brings into the store what the answer to a request changes there. */
+async function applyReply(writer: Writer, store: Store, user: string, op: string, args: Record<string, unknown>, ok: unknown): Promise<void> {
+  const conv = String(args.conv);
+  const reply = ok as { unread?: number; conversations?: Operations["getRecents"]["ok"]["conversations"]; cursor?: string; group?: string };
+  if (op === "readReport") return writer.commit((batch) => readTo(batch, store, conv, Number(args.seq), user, reply.unread));
+  if (op === "deleteMessage") return gone(writer, conv, (args.seqs as number[]).map((seq) => [seq, seq] as const), "deleted");
+  if (op === "deleteConversation") return writer.commit((batch) => deleteConversation(batch, conv, !!args.messages));
+  if (op === "recall") return gone(writer, conv, [[Number(args.seq), Number(args.seq)]], "recalled");
+  if (op === "setConversation") {
+    const { muted, pinned, unread } = args as Operations["setConversation"]["args"];
+    const set = { ...(muted !== undefined && { muted }), ...(pinned !== undefined && { pinned }), ...(unread !== undefined && { markedUnread: unread }) };
+    return writer.commit((batch) => batch.edit(conv, set));
+  }
+  if (op === "getRecents" || op === "getConversations") {
+    return writer.commit((batch) => {
+      for (const entry of reply.conversations ?? []) {
+        if (entry.last && !batch.covers(entry.conv, entry.last.seq)) newMessage(batch, entry.last, writer.unstored(entry.conv));
+        listed(batch, entry);
+      }
+    });
+  }
+  if ((op === "joinGroup" || op === "createGroup") && reply.cursor) {
+    const group = `g:${reply.group ?? String(args.group)}`;
+    const cursor = reply.cursor;
+    return writer.commit((batch) => {
+      const had = batch.entry(group);
+      batch.edit(group, { cursor: had.cursor || cursor, listed: true, time: had.time || Date.now() });
+    });
+  }
+}
+
+async function importMessages(writer: Writer, messages: readonly Message[]): Promise<null> {
+  // In parts, so that no batch is too large for a store.
+  for (let i = 0; i < messages.length; i += 500) {
+    await writer.commit((batch) => {
+      for (const message of messages.slice(i, i + 500)) {
+        if (!batch.covers(message.conv, message.seq)) newMessage(batch, message, writer.unstored(message.conv));
+      }
+    });
+  }
+  return null;
+}

@@ -1,0 +1,227 @@
+/**
+ * Sends what was appended to the store's outbox, once each: per conversation one at a
+ * time, in order, always with the same cid, until the server has stored or refused it.
+ */
+import { BelfryError } from "./api.ts";
+import { toFailure, type StoredSend } from "./link.ts";
+import { backoff, spread } from "./token.ts";
+import type { Session } from "./session.ts";
+import type { Entry, Store } from "./store.ts";
+import type { Message } from "./wire.ts";
+import { newMessage } from "./receive.ts";
+import type { Batch, Writer } from "./writer.ts";
+
+/** The most sends without an answer; others wait for theirs. */
+const MAX_IN_FLIGHT = 64;
+/**
+ * From when on a repeat is marked as one: well within the time (5 minutes) for which the
+ * server knows every cid, so that no slow network makes an unmarked repeat arrive later.
+ */
+const RETRY_AFTER_MS = 60_000;
+/** Refusals after which the same may succeed. */
+const PASSING = new Set<string>(["unavailable", "rate_limited", "internal", "offline", "closed", "unauthorized"]);
+
+interface Item {
+  readonly key: number;
+  send: StoredSend;
+  /** Written to the present session. */
+  flying: boolean;
+  refusals: number;
+  pause?: ReturnType<typeof setTimeout>;
+}
+
+export interface Outbox {
+  /** Takes in what was appended since. */
+  load(): Promise<void>;
+  /** Sends what waits, over this session from now on. */
+  online(session: Session | undefined): void;
+  /** Removes a message that was never written, or was refused. Reports whether it did. */
+  cancel(conv: string, cid: string): Promise<boolean>;
+  /** Ends the send that this message answers. Reports whether there was one. */
+  settle(batch: Batch, message: Message): boolean;
+  /** How many are not stored yet, without those refused. */
+  count(): number;
+  items(): readonly StoredSend[];
+  close(): void;
+}
+
+export interface OutboxOptions {
+  readonly store: Store;
+  readonly writer: Writer;
+  readonly user: string;
+  /** `count` has changed. */
+  changed(): void;
+  /** The store failed. */
+  failed(err: unknown): void;
+}
+
+export function newOutbox({ store, writer, user, changed, failed }: OutboxOptions): Outbox {
+  const items = new Map<number, Item>();
+  let last = 0; // the highest key that was loaded
+  let session: Session | undefined;
+  let pumping = false;
+  let again = false;
+  let loading: Promise<void> = Promise.resolve();
+
+  const take = ({ key, value }: Entry) => {
+    last = Math.max(last, key[0] as number);
+    items.set(last, { key: last, send: value as unknown as StoredSend, flying: false, refusals: 0 });
+  };
+  const load = () => {
+    loading = loading
+      .then(() => store.list("outbox", { from: [last + 1] }))
+      .then((entries) => {
+        entries.forEach(take);
+        if (entries.length > 0) changed();
+      });
+    const result = loading;
+    loading = loading.catch(() => {});
+    return result.then(pump);
+  };
+  const drop = (item: Item) => {
+    clearTimeout(item.pause);
+    items.delete(item.key);
+    changed();
+    pump();
+  };
+  const remove = (batch: Batch, { key, send }: Item) => {
+    batch.remove("outbox", [key], [key + 1]);
+    batch.outbox(send.conv);
+  };
+
+  /** The first of each conversation that can be written now. */
+  const ready = (): Item[] => {
+    const out: Item[] = [];
+    const lanes = new Set<string>();
+    let room = MAX_IN_FLIGHT;
+    for (const item of items.values()) if (item.flying) room--;
+    for (const item of items.values()) {
+      if (item.send.refused || lanes.has(item.send.conv)) continue;
+      lanes.add(item.send.conv);
+      if (!item.flying && item.pause === undefined && out.length < room) out.push(item);
+    }
+    return out;
+  };
+
+  const pump = () => {
+    again = true;
+    if (pumping) return;
+    pumping = true;
+    void (async () => {
+      while (again) {
+        again = false;
+        const to = session;
+        const wave = to ? ready() : [];
+        if (!to || wave.length === 0) continue;
+        await markTried(wave.filter((item) => item.send.tried === 0));
+        // While that was written the session may have ended, or an item.
+        if (to === session) for (const item of wave) if (items.has(item.key)) void write(to, item);
+      }
+    })()
+      .catch(failed)
+      .finally(() => (pumping = false));
+  };
+
+  /** What may reach the server is known to have been tried, should this process end now. */
+  const markTried = async (wave: readonly Item[]) => {
+    if (wave.length === 0) return;
+    const tried = Date.now();
+    await writer.commit((batch) => {
+      for (const item of wave) {
+        if (!items.has(item.key)) continue;
+        const send = { ...item.send, tried };
+        batch.put("outbox", [item.key], send);
+        batch.after(() => (item.send = send));
+      }
+    });
+  };
+
+  const write = async (to: Session, item: Item) => {
+    item.flying = true;
+    const { conv, cid, body, ttl, mentions, tried } = item.send;
+    const age = Date.now() - tried;
+    const retry = (age > RETRY_AFTER_MS || age < 0) && { retry: true };
+    try {
+      const ok = await to.request("send", { conv, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }), ...retry });
+      const { id, seq, time } = ok as { id: string; seq: number; time: number };
+      await writer.commit((batch) => {
+        const message: Message = { id, conv, from: user, seq, time, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }) };
+        if (!settle(batch, message)) return;
+        if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
+        if (conv.startsWith("g:")) batch.edit(conv, { readSeq: Math.max(batch.entry(conv).readSeq, seq), unread: 0 });
+      });
+    } catch (err) {
+      if (!items.has(item.key)) return;
+      if (err instanceof BelfryError && !PASSING.has(err.code)) return refuse(item, err);
+      if (to !== session) return; // the next session writes it again
+      if (!(err instanceof BelfryError)) failed(err);
+      pauseAfter(item, err);
+    } finally {
+      item.flying = false;
+      pump();
+    }
+  };
+
+  const pauseAfter = (item: Item, err: unknown) => {
+    const named = err instanceof BelfryError ? err.retryAfterMs : undefined;
+    item.pause = setTimeout(
+      () => {
+        delete item.pause;
+        pump();
+      },
+      named ? spread(named) : backoff(item.refusals),
+    );
+    item.refusals++;
+  };
+
+  const refuse = async (item: Item, err: BelfryError) => {
+    const { conv, cid } = item.send;
+    const send = { ...item.send, refused: toFailure(err) };
+    try {
+      await writer.commit((batch) => {
+        batch.put("outbox", [item.key], send);
+        batch.outbox(conv);
+        batch.settled({ conv, cid, state: "refused", code: err.code, message: err.message });
+      });
+      item.send = send;
+      changed();
+    } catch (failure) {
+      failed(failure);
+      pauseAfter(item, failure);
+    }
+  };
+
+  const settle: Outbox["settle"] = (batch, { conv, cid, id, seq, time }) => {
+    const item = [...items.values()].find(({ send }) => send.conv === conv && send.cid === cid && send.tried > 0);
+    if (!item) return false;
+    remove(batch, item);
+    batch.settled({ conv, cid, state: "stored", id, seq, time });
+    batch.after(() => drop(item));
+    return true;
+  };
+
+  return {
+    load,
+    settle,
+    online(to) {
+      session = to;
+      pump();
+    },
+    async cancel(conv, cid) {
+      await load();
+      return writer.commit((batch) => {
+        const item = [...items.values()].find(({ send }) => send.conv === conv && send.cid === cid);
+        if (!item || (item.send.tried > 0 && !item.send.refused)) return false;
+        remove(batch, item);
+        batch.after(() => drop(item));
+        return true;
+      });
+    },
+    count: () => [...items.values()].filter(({ send }) => !send.refused).length,
+    items: () => [...items.values()].map(({ send }) => send),
+    close() {
+      session = undefined;
+      for (const { pause } of items.values()) clearTimeout(pause);
+    },
+  };
+}

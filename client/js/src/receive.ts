@@ -1,0 +1,295 @@
+/** Brings what the server pushes into the store, then acknowledges it and tells the tabs. */
+import type { Notice } from "./link.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Push, Session } from "./session.ts";
+import { clusters, gapTile, type Batch, type Writer } from "./writer.ts";
+import { rows } from "./history.ts";
+import { add } from "./ranges.ts";
+import type { Store } from "./store.ts";
+import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from "./wire.ts";
+
+/** The most pushes that wait to be stored; with one more the session is ended, and the next goes on from the cursor. */
+const MAX_WAITING = 10_000;
+/** The most frames of messages that share a write. */
+const MAX_SHARED = 64;
+/** How many rows an unread count looks through. */
+const MAX_COUNTED = 1000;
+
+export interface ReceiveOptions {
+  readonly store: Store;
+  readonly writer: Writer;
+  readonly outbox: Outbox;
+  readonly session: Session;
+  readonly user: string;
+  readonly manualRead: boolean;
+  /** What the login named. */
+  readonly since: string | undefined;
+  readonly groups: boolean;
+  tell(notice: Notice): void;
+  /** The login's pushes are stored. */
+  synced(): void;
+  /** The server did not know the cursor; whether that was that of a group is to be found out. */
+  doubted(): void;
+  /** The store failed, or a push was wrong. */
+  failed(err: unknown): void;
+}
+
+/** Returns what takes the pushes of one session, in order. */
+export function receiver(o: ReceiveOptions): (push: Push) => void {
+  const { store, writer, outbox, session, user, tell } = o;
+  const waiting: Push[] = [];
+  let busy = false;
+  let live = false; // onSynced was stored
+  // Whether the server went on from the cursor. A sync that did not has a cursor in its last
+  // frame only: so that one cursor is held back until a further frame or onSynced is there.
+  let proven = o.since === undefined;
+  let held: string | undefined;
+  let parts: Pushes["onConversations"] = {};
+  // What this session brought, in case that all else has to go.
+  const brought = new Map<string, Map<number, Message>>();
+
+  const drain = async () => {
+    while (waiting.length > 0) {
+      const first = waiting.shift()!;
+      if (first.op !== "onNewMessage") {
+        await handlers[first.op]?.(first.args as never);
+        continue;
+      }
+      const frames = [first.args];
+      while (frames.length < MAX_SHARED && waiting[0]?.op === "onNewMessage") frames.push((waiting.shift() as typeof first).args);
+      await messages(frames);
+    }
+  };
+
+  const messages = async (frames: readonly Pushes["onNewMessage"][]) => {
+    const cursor = frames.reduce<string | undefined>((newest, frame) => advance(frame.cursor) ?? newest, undefined);
+    const fresh = await writer.commit(async (batch) => {
+      const lists: Message[][] = [];
+      for (const frame of frames) {
+        const list: Message[] = [];
+        for (const message of frame.messages) if (await receive(batch, message)) list.push(message);
+        lists.push(list);
+        for (const [group, at] of Object.entries(frame.groupCursors ?? {})) batch.edit(`g:${group}`, { cursor: at });
+      }
+      if (cursor !== undefined) batch.put("meta", ["cursor"], cursor);
+      return lists;
+    });
+    session.notify("ack", { d: frames.at(-1)!.d });
+    frames.forEach(({ skipped }, i) => {
+      if (fresh[i]!.length > 0) tell({ event: { name: "messages", of: fresh[i]! } });
+      if (skipped) tell({ event: { name: "skipped", of: skipped } });
+    });
+  };
+
+  /** Returns the cursor to be stored now that a frame with this one is here. */
+  const advance = (cursor: string | undefined): string | undefined => {
+    if (proven) return cursor;
+    const before = held;
+    proven = before !== undefined;
+    held = proven ? undefined : cursor;
+    return proven ? (cursor ?? before) : undefined;
+  };
+
+  /** Reports whether the message is new to this device. */
+  const receive = async (batch: Batch, message: Message): Promise<boolean> => {
+    const { conv, seq } = message;
+    if (message.ephemeral) return true;
+    const mine = message.from === user;
+    const answer = mine && outbox.settle(batch, message);
+    if (!proven) {
+      if (!brought.has(conv)) brought.set(conv, new Map());
+      brought.get(conv)!.set(seq, message);
+    }
+    if (batch.covers(conv, seq) && (proven || !(await isOther(message)))) return false;
+    newMessage(batch, message, writer.unstored(conv));
+    const { readSeq, unread = 0 } = batch.entry(conv);
+    if (mine) {
+      if (conv.startsWith("g:") && live) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
+    } else if (live) {
+      if (!o.manualRead && conv.startsWith("u:")) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
+      else if (seq > readSeq) batch.edit(conv, { unread: unread + 1 });
+    }
+    return !answer;
+  };
+
+  /** Whether the store has another message in its place: then the server's store is another one. */
+  const isOther = async ({ conv, seq, id }: Message): Promise<boolean> => {
+    const row = (await store.get("messages", [conv, seq])) as unknown as Partial<Message> | undefined;
+    return row?.id !== undefined && row.id !== id;
+  };
+
+  const handlers: { [Op in Push["op"]]?: (args: Pushes[Op]) => Promise<void> | void } = {
+    async onSynced(args) {
+      const { cursor, ...rest } = args;
+      const synced: Synced = { ...rest, ...merge(parts, rest) };
+      parts = {};
+      const doubtful = synced.reset && !proven;
+      if (doubtful && o.groups) return o.doubted();
+      await writer.commit((batch) => {
+        if (doubtful) forget(batch, writer, brought);
+        batch.put("meta", ["cursor"], cursor);
+        if (synced.conversations) batch.put("meta", ["listed"], true);
+        const named = new Set<string>();
+        for (const entry of [...(synced.conversations ?? []), ...(synced.users ?? []), ...synced.groups]) {
+          named.add(entry.conv);
+          listed(batch, entry);
+        }
+        for (const { conv, unread, markedUnread } of writer.entries.values()) {
+          // All that is unread is named, but for groups that do not serve now.
+          if ((unread || markedUnread) && conv.startsWith("u:") && !named.has(conv)) batch.edit(conv, { unread: 0, markedUnread: false });
+        }
+        for (const lost of synced.lost) lose(batch, lost);
+      });
+      proven = live = true;
+      held = undefined;
+      brought.clear();
+      o.synced();
+      tell({ event: { name: "synced", of: synced } });
+    },
+    onConversations(args) {
+      parts = merge(parts, args);
+    },
+    async onReadReport(args) {
+      await writer.commit((batch) => readTo(batch, store, args.conv, args.seq, user));
+      tell({ event: { name: "readReport", of: args } });
+    },
+    async onReadReceipt(args) {
+      const { conv, seq } = args;
+      await writer.commit((batch) => batch.known(conv) && batch.edit(conv, { peerReadSeq: Math.max(batch.entry(conv).peerReadSeq ?? 0, seq) }));
+      tell({ event: { name: "readReceipt", of: args } });
+    },
+    async onRecall(args) {
+      const { conv, sender, by, ranges } = args;
+      // An administrator of the server deletes; `by` is empty then.
+      const reason: GapReason = by ? "recalled" : "deleted";
+      await gone(writer, conv, ranges, reason, sender);
+      tell({ event: { name: "recall", of: args } });
+    },
+    async onMessageDeleted(args) {
+      await gone(writer, args.conv, args.seqs.map((seq) => [seq, seq] as const), "deleted");
+      tell({ event: { name: "messagesDeleted", of: args } });
+    },
+    async onConversationDeleted(args) {
+      await writer.commit((batch) => deleteConversation(batch, args.conv, !!args.messages, args.upTo));
+      tell({ event: { name: "conversationDeleted", of: args } });
+    },
+    async onConversationChanged(args) {
+      const { conv, muted, pinned, unread } = args;
+      await writer.commit((batch) => batch.edit(conv, { muted, pinned, markedUnread: unread }));
+      tell({ event: { name: "conversationChanged", of: args } });
+    },
+    async onGroupEvent(args) {
+      const { group, event, users, by, cursor } = args;
+      const conv = `g:${group}`;
+      const left = event === "left" || event === "removed";
+      await writer.commit((batch) => {
+        if (cursor) batch.edit(conv, { cursor, listed: true, time: Math.max(batch.entry(conv).time, args.time) });
+        else if (batch.known(conv) && (event === "dismissed" || (left && (users?.includes(user) ?? by === user)))) {
+          const { cursor: _, ...rest } = batch.entry(conv);
+          batch.edit(conv, { ...rest, cursor: "", listed: false, unread: 0 });
+        }
+      });
+      tell({ event: { name: "groupEvent", of: args } });
+    },
+    onBlocked: (of) => tell({ event: { name: "blocked", of } }),
+    onPresence: (of) => tell({ event: { name: "presence", of } }),
+    onTyping: (of) => tell({ event: { name: "typing", of } }),
+    onKicked: (of) => tell({ event: { name: "kicked", of } }),
+  };
+
+  return (push) => {
+    if (waiting.length >= MAX_WAITING) return o.failed(new Error("too much waits to be stored"));
+    waiting.push(push);
+    if (busy) return;
+    busy = true;
+    drain().catch(o.failed).finally(() => (busy = false));
+  };
+}
+
+/** Stores a message, and makes it the last one of its conversation if it is. */
+export function newMessage(batch: Batch, message: Message, unstored: boolean): void {
+  const { conv, seq, time } = message;
+  batch.message(message);
+  if (seq <= batch.entry(conv).lastSeq) return;
+  batch.edit(conv, { lastSeq: seq, time, listed: true, markedUnread: false, last: unstored ? undefined : message });
+}
+
+/** Takes over an entry of a list of conversations. */
+export function listed(batch: Batch, { last: _, ...entry }: WireConversation): void {
+  const had = batch.entry(entry.conv);
+  batch.edit(entry.conv, {
+    unread: 0, peerReadSeq: 0, muted: false, pinned: false, markedUnread: false,
+    ...entry,
+    // A message of this very moment may be stored already.
+    ...(had.lastSeq > entry.lastSeq && { lastSeq: had.lastSeq, time: had.time }),
+    ...(had.lastSeq < entry.lastSeq && { last: undefined }),
+    listed: true,
+    newest: Math.max(had.newest, entry.lastSeq),
+  });
+}
+
+function lose(batch: Batch, { conv, from, to }: Lost): void {
+  const { lost, newest } = batch.entry(conv);
+  batch.edit(conv, { lost: add(lost, from, to), newest: Math.max(newest, to) });
+}
+
+/** The user has read up to a seq. */
+export async function readTo(batch: Batch, store: Store, conv: string, seq: number, user: string, unread?: number): Promise<void> {
+  if (!batch.known(conv)) return;
+  const { readSeq, newest, unread: had = 0 } = batch.entry(conv);
+  const to = Math.max(readSeq, Math.min(seq, newest));
+  if (unread === undefined && had > 0) {
+    const above = await rows(store, conv, to + 1, newest, MAX_COUNTED);
+    unread = Math.min(had, above.filter((row) => "id" in row && row.from !== user).length);
+  }
+  batch.edit(conv, { readSeq: to, unread: unread ?? 0, markedUnread: false });
+}
+
+/** Makes messages gaps, in one write for those that are near each other. With `sender` only that member's that are held. */
+export async function gone(writer: Writer, conv: string, ranges: readonly (readonly [number, number])[], reason: GapReason, sender?: string): Promise<void> {
+  const hit = (seq: number) => ranges.some(([from, to]) => from <= seq && seq <= to);
+  for (const [from, to] of clusters(ranges)) {
+    await writer.commit((batch) =>
+      batch.rewrite(conv, from, to, (tile) => {
+        if (tile.gap || (sender !== undefined && tile.message?.from !== sender)) return [tile];
+        if (tile.message) return [hit(tile.from) ? gapTile(tile, reason) : tile];
+        return cut(tile, ranges).map((part) => (hit(part.from) ? gapTile(part, reason) : part));
+      }),
+    );
+  }
+}
+
+/** A hole in parts that lie inside or outside of the ranges. */
+function cut(hole: { from: number; to: number }, ranges: readonly (readonly [number, number])[]): { from: number; to: number }[] {
+  const starts = ranges.flatMap(([from, to]) => [from, to + 1]).filter((at) => at > hole.from && at <= hole.to);
+  const at = [...new Set([hole.from, ...starts])].sort((a, b) => a - b);
+  return at.map((from, i) => ({ from, to: (at[i + 1] ?? hole.to + 1) - 1 }));
+}
+
+/** Takes a conversation off the list, with `messages` also what is up to a seq; without one all that is known. */
+export async function deleteConversation(batch: Batch, conv: string, messages: boolean, upTo?: number): Promise<void> {
+  if (!batch.known(conv)) return;
+  const { newest, lastSeq } = batch.entry(conv);
+  const to = upTo ?? newest;
+  if (messages) await batch.clear(conv, to, "deleted");
+  if (lastSeq <= to) batch.edit(conv, { listed: false, unread: 0, markedUnread: false });
+}
+
+/** Forgets all of another epoch: what this session did not bring. */
+function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, ReadonlyMap<number, Message>>): void {
+  batch.remove("messages", [], [""]);
+  batch.remove("messages", [""], ["\uffff"]);
+  for (const conv of new Set([...writer.entries.keys(), ...brought.keys()])) {
+    const unstored = writer.unstored(conv);
+    batch.edit(conv, { lastSeq: 0, time: 0, readSeq: 0, unread: 0, listed: false, covered: [], lost: [], newest: 0, cursor: "", last: undefined });
+    for (const message of brought.get(conv)?.values() ?? []) newMessage(batch, message, unstored);
+  }
+}
+
+function merge(a: Pushes["onConversations"], b: Pushes["onConversations"]): Pushes["onConversations"] {
+  const out: Record<string, unknown[]> = {};
+  for (const key of ["lost", "conversations", "users", "groups"] as const) {
+    if (a[key] || b[key]) out[key] = [...(a[key] ?? []), ...(b[key] ?? [])];
+  }
+  return out;
+}

@@ -1,0 +1,319 @@
+/**
+ * The one writer of the store. Commits follow each other; each is one write, after
+ * which the tabs are told. Entries of conversations are also held in memory (a user
+ * has at most some 11,000), so that a push needs no read.
+ */
+import { asValue, isGap, isOver, rows, tileOf, type Tile } from "./history.ts";
+import type { Notice, Settled, StoredConversation } from "./link.ts";
+import { add, has, subtract, type Ranges } from "./ranges.ts";
+import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
+import type { GapReason, Message, WirePage } from "./wire.ts";
+
+/** The most covered ranges of a conversation. Past that the oldest are forgotten, with their rows, and can be fetched again. */
+const MAX_RANGES = 1000;
+/** Rows per conversation that stay when the store has no more room. */
+const KEPT_WITHOUT_ROOM = 200;
+/** How many rows are looked through for the message that takes the place of a last one that is gone. */
+const LAST_AMONG = 200;
+
+/** The changes of one commit. Reads see the store as it was before it. */
+export interface Batch {
+  put(table: Table, key: Key, value: object | string | boolean): void;
+  remove(table: Table, from: Key, to: Key): void;
+  /** The entry as this batch leaves it; a new one is in no list. */
+  entry(conv: string): StoredConversation;
+  known(conv: string): boolean;
+  /** `last: undefined` removes it. */
+  edit(conv: string, patch: Patch): void;
+  /** Stores a message and covers its seq. */
+  message(message: Message): void;
+  /** Whether the seq is covered: by a message, or by knowing why there is none. */
+  covers(conv: string, seq: number): boolean;
+  /**
+   * Replaces what there is in `from`-`to`: `decide` gets tiles, ascending, holes among
+   * them, and returns what takes their place. Once per conversation and batch.
+   */
+  rewrite(conv: string, from: number, to: number, decide: (tile: Tile) => readonly Tile[]): Promise<void>;
+  /** Makes seqs up to `to` a gap without reading them. */
+  clear(conv: string, to: number, reason: GapReason): Promise<void>;
+  /** The outbox of these conversations changes. */
+  outbox(...convs: string[]): void;
+  settled(settled: Settled): void;
+  /** Runs fn once the batch is written. */
+  after(fn: () => void): void;
+}
+
+type Patch = Partial<Omit<StoredConversation, "last">> & { readonly last?: Message | undefined };
+
+export interface Writer {
+  readonly entries: ReadonlyMap<string, StoredConversation>;
+  /** Keeps messages of this conversation nowhere. */
+  unstored(conv: string): boolean;
+  /**
+   * Runs fn when all earlier commits are done, writes its batch and tells the tabs.
+   * Rejects, and changes nothing, when fn or the store does. When the store has no
+   * more room it forgets old rows and runs fn once more, so fn leaves effects to `after`.
+   */
+  commit<T>(fn: (batch: Batch) => Promise<T> | T): Promise<T>;
+  /** Makes messages gone whose ttl is over, and returns when the next one's is (Unix ms); Infinity = none. */
+  expire(now: number): Promise<number>;
+}
+
+export interface WriterOptions {
+  readonly store: Store;
+  readonly withoutStorage: boolean;
+  tell(notice: Notice): void;
+  now(): number;
+  /** The store failed. */
+  failed(err: StoreError): void;
+}
+
+export async function newWriter({ store, withoutStorage, tell, now, failed }: WriterOptions): Promise<Writer> {
+  const entries = new Map<string, StoredConversation>();
+  for (const { value } of await store.list("conversations", {})) {
+    const entry = value as unknown as StoredConversation;
+    entries.set(entry.conv, entry);
+  }
+  // Of conversations that are not stored: what was received, as long as this engine lives.
+  const volatile = new Map<string, Ranges>();
+  const unstored = (conv: string) => withoutStorage || !!entries.get(conv)?.unstored;
+  let lane: Promise<unknown> = Promise.resolve();
+
+  const newBatch = () => {
+    const changes: Change[] = [];
+    const edited = new Map<string, StoredConversation>();
+    const outbox = new Set<string>();
+    const settled: Settled[] = [];
+    const then: (() => void)[] = [];
+    const entry = (conv: string) => edited.get(conv) ?? entries.get(conv) ?? newEntry(conv);
+    const edit: Batch["edit"] = (conv, patch) => {
+      const { last, ...rest } = { ...entry(conv), ...patch };
+      edited.set(conv, last ? { ...rest, last } : rest);
+    };
+    const put: Batch["put"] = (table, key, value) => void changes.push({ table, key, value: typeof value === "object" ? asValue(value) : value });
+    const remove: Batch["remove"] = (table, from, to) => void changes.push({ table, remove: { from, to } });
+    const removeRow = (conv: string, seq: number) => remove("messages", [conv, seq], [conv, seq + 1]);
+    const cover = (conv: string, from: number, to: number) => {
+      const { covered, lost, newest } = entry(conv);
+      edit(conv, { covered: add(covered, from, to), lost: subtract(lost, from, to), newest: Math.max(newest, to) });
+    };
+
+    const batch: Batch = {
+      put,
+      remove,
+      entry,
+      edit,
+      known: (conv) => edited.has(conv) || entries.has(conv),
+      outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
+      settled: (one) => void settled.push(one),
+      after: (fn) => void then.push(fn),
+      covers: (conv, seq) => has(unstored(conv) ? (volatile.get(conv) ?? []) : entry(conv).covered, seq),
+      message(message) {
+        const { conv, seq, ttl, time } = message;
+        if (unstored(conv)) {
+          then.push(() => volatile.set(conv, add(volatile.get(conv) ?? [], seq, seq).slice(-2 * MAX_RANGES)));
+          edit(conv, { newest: Math.max(entry(conv).newest, seq) });
+          return;
+        }
+        put("messages", [conv, seq], message);
+        if (ttl) put("meta", ["ttl", time + ttl * 1000, conv, seq], true);
+        cover(conv, seq, seq);
+        const { covered } = entry(conv);
+        if (covered.length > 2 * MAX_RANGES) {
+          remove("messages", [conv, covered[0]!], [conv, covered[1]! + 1]);
+          edit(conv, { covered: covered.slice(2) });
+        }
+      },
+      async rewrite(conv, from, to, decide) {
+        if (to < from || unstored(conv)) return;
+        const old = await span(store, conv, from, to);
+        const fresh = join(old.flatMap((tile) => split(tile, from, to).flatMap((part) => (part.from < from || part.to > to ? [part] : decide(part)))));
+        const kept = new Set(fresh.map((tile) => tile.message));
+        for (const tile of old) if (tile.gap || (tile.message && !kept.has(tile.message))) removeRow(conv, tile.to);
+        const had = new Set(old.map((tile) => tile.message));
+        for (const { from: a, to: b, gap, message } of fresh) {
+          if (gap) put("messages", [conv, b], { gap: a, to: b, reason: gap });
+          else if (message && !had.has(message)) put("messages", [conv, b], message);
+          if (message?.ttl) put("meta", ["ttl", message.time + message.ttl * 1000, conv, b], true);
+          if (gap || message) cover(conv, a, b);
+        }
+        const { lastSeq } = entry(conv);
+        const gone = lastSeq >= from && lastSeq <= to && fresh.some((tile) => tile.gap && tile.from <= lastSeq && lastSeq <= tile.to);
+        if (gone) edit(conv, await lastBelow(store, conv, fresh, from, lastSeq, now()));
+      },
+      async clear(conv, to, reason) {
+        if (to < 1 || unstored(conv)) return;
+        remove("messages", [conv, 0], [conv, to + 1]);
+        const [next] = await rows(store, conv, to + 1, Number.MAX_SAFE_INTEGER - 1, 1);
+        const joined = next && isGap(next) && next.gap <= to + 1 ? next : undefined;
+        if (joined?.reason === reason) put("messages", [conv, joined.to], { ...joined, gap: 1 });
+        else {
+          put("messages", [conv, to], { gap: 1, to, reason });
+          if (joined) put("messages", [conv, joined.to], { ...joined, gap: to + 1 });
+        }
+        cover(conv, 1, to);
+        if (entry(conv).lastSeq <= to) edit(conv, { lastSeq: 0, last: undefined });
+      },
+    };
+    const write = async () => {
+      for (const [conv, value] of edited) put("conversations", [conv], value);
+      if (changes.length > 0) await store.write(changes);
+      for (const [conv, value] of edited) entries.set(conv, value);
+      for (const fn of then) fn();
+      if (edited.size + outbox.size > 0) {
+        tell({ changed: { conversations: [...edited.keys()], outbox: [...outbox] }, ...(settled.length > 0 && { settled }) });
+      }
+    };
+    return { batch, write };
+  };
+
+  const attempt = async <T>(fn: (batch: Batch) => Promise<T> | T): Promise<T> => {
+    const { batch, write } = newBatch();
+    const result = await fn(batch);
+    await write();
+    return result;
+  };
+
+  const run = async <T>(fn: (batch: Batch) => Promise<T> | T): Promise<T> => {
+    try {
+      return await attempt(fn);
+    } catch (err) {
+      if (!(err instanceof StoreError)) throw err;
+      failed(err);
+      if (err.failure !== "quota") throw err;
+      await makeRoom();
+      return attempt(fn);
+    }
+  };
+
+  /** Forgets all but the newest rows of each conversation: they can be fetched again. */
+  const makeRoom = async () => {
+    for (const [conv, entry] of entries) {
+      const [oldest] = await rows(store, conv, 0, Number.MAX_SAFE_INTEGER - 1, KEPT_WITHOUT_ROOM, true).then((found) => found.slice(-1));
+      if (!oldest) continue;
+      const below = isGap(oldest) ? oldest.gap : oldest.seq;
+      const fresh = { ...entry, covered: subtract(entry.covered, 0, below - 1) };
+      await store.write([
+        { table: "messages", remove: { from: [conv], to: [conv, below] } },
+        { table: "conversations", key: [conv], value: asValue(fresh) },
+      ]);
+      entries.set(conv, fresh);
+    }
+    tell({ changed: { all: true } });
+  };
+
+  const commit: Writer["commit"] = (fn) => {
+    const result = lane.then(() => run(fn));
+    lane = result.catch(() => {});
+    return result;
+  };
+
+  return {
+    entries,
+    unstored,
+    commit,
+    async expire(time) {
+      for (;;) {
+        const due = (await store.list("meta", { from: ["ttl"], to: ["ttl", ""], limit: 1 }))[0];
+        if (!due) return Infinity;
+        const [, when, conv, seq] = due.key as [string, number, string, number];
+        if (when > time) return when;
+        await commit(async (batch) => {
+          batch.remove("meta", due.key, [...due.key, ""]);
+          await batch.rewrite(conv, seq, seq, (tile) => [tile.message && isOver(tile.message, time) ? gapTile(tile, "expired") : tile]);
+        });
+      }
+    },
+  };
+}
+
+export function newEntry(conv: string): StoredConversation {
+  return { conv, lastSeq: 0, time: 0, readSeq: 0, listed: false, covered: [], lost: [], newest: 0 };
+}
+
+export function gapTile({ from, to }: { from: number; to: number }, gap: GapReason): Tile {
+  return { from, to, gap };
+}
+
+/** What a page of history says of a hole: tiles of messages and gaps, and holes where it says nothing. */
+export function fromPage(page: WirePage, hole: Tile): Tile[] {
+  const known: Tile[] = [
+    ...page.messages.map((message) => ({ from: message.seq, to: message.seq, message })),
+    ...page.gaps.map((gap) => gapTile(gap, gap.reason)),
+  ].sort((a, b) => a.from - b.from);
+  const out: Tile[] = [];
+  let at = hole.from;
+  for (const tile of known) {
+    const from = Math.max(tile.from, at);
+    const to = Math.min(tile.to, hole.to);
+    if (from > to) continue;
+    if (from > at) out.push({ from: at, to: from - 1 });
+    out.push({ ...tile, from, to });
+    at = to + 1;
+  }
+  if (at <= hole.to) out.push({ from: at, to: hole.to });
+  return out;
+}
+
+/** Neighbouring seqs in clusters [from, to], so that few rows lie between those of one. */
+export function clusters(ranges: readonly (readonly [number, number])[]): [number, number][] {
+  const out: [number, number][] = [];
+  for (const [from, to] of [...ranges].sort((a, b) => a[0] - b[0])) {
+    const last = out.at(-1);
+    if (last && from - last[1] < 100) last[1] = Math.max(last[1], to);
+    else out.push([from, to]);
+  }
+  return out;
+}
+
+/** All tiles that touch `from`-`to` or are next to it, uncut, with the holes inside. */
+async function span(store: Store, conv: string, from: number, to: number): Promise<Tile[]> {
+  const entries = await store.list("messages", { from: [conv, from - 1], to: [conv, to + 1] });
+  const next = (await store.list("messages", { from: [conv, to + 1], to: [conv, ""], limit: 1 }))[0];
+  const known = [...entries, ...(next ? [next] : [])]
+    .map((entry) => tileOf(entry.value as never, 0))
+    .filter((tile) => tile.from <= to + 1 && (tile.gap || (tile.from >= from && tile.to <= to)));
+  const out: Tile[] = [];
+  let at = from;
+  for (const tile of known) {
+    if (tile.from > at) out.push({ from: at, to: Math.min(to, tile.from - 1) });
+    out.push(tile);
+    at = Math.max(at, tile.to + 1);
+  }
+  if (at <= to) out.push({ from: at, to });
+  return out.filter((tile) => tile.from <= tile.to);
+}
+
+/** A tile cut where `from`-`to` begins and ends. */
+function split(tile: Tile, from: number, to: number): Tile[] {
+  return [
+    { ...tile, to: Math.min(tile.to, from - 1) },
+    { ...tile, from: Math.max(tile.from, from), to: Math.min(tile.to, to) },
+    { ...tile, from: Math.max(tile.from, to + 1) },
+  ].filter((part) => part.from <= part.to);
+}
+
+/** Neighbouring gaps of one reason become one. */
+function join(tiles: readonly Tile[]): Tile[] {
+  const out: Tile[] = [];
+  for (const tile of tiles) {
+    const last = out.at(-1);
+    if (last?.gap && last.gap === tile.gap && last.to === tile.from - 1) out[out.length - 1] = { ...last, to: tile.to };
+    else out.push(tile);
+  }
+  return out;
+}
+
+/** What an entry says once its last message is gone; `fresh` is what is in `from`-… now. */
+async function lastBelow(
+  store: Store, conv: string, fresh: readonly Tile[], from: number, below: number, now: number,
+): Promise<Patch> {
+  const stored = (await rows(store, conv, 0, from - 1, LAST_AMONG, true)).map((row) => tileOf(row, now));
+  const all = [...fresh.filter((tile) => tile.from < below && tile.to >= from).reverse(), ...stored];
+  const found = all.find((tile) => tile.message && !isOver(tile.message, now))?.message;
+  if (found) return { lastSeq: found.seq, time: found.time, last: found };
+  const lowest = all.at(-1)?.from ?? from;
+  // Only when it is known that there is no other one the conversation leaves the list.
+  const none = lowest <= 1 && all.every((tile) => tile.gap || tile.message);
+  return { lastSeq: 0, last: undefined, ...(none && { listed: false }) };
+}
