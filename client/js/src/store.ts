@@ -92,12 +92,16 @@ export class StoreError extends Error {
 
 /**
  * What there is to know once a store is open. `cause` says why it is not
- * `persistent`; `lost` that it once held more than it does now (a browser threw a
- * part away): then the client logs in as a new device and fetches history again.
+ * `persistent`: another tab keeps the database from being upgraded, the browser does
+ * not allow storage, it does not answer, it has none, it has not promised to keep it,
+ * there is no room, this code is older than the database, or that cannot be read.
+ * `lost` says that it once held more than it does now (a browser threw a part away).
+ * Then it is empty but for what is left of the outbox, and the client logs in as a new
+ * device and fetches history again.
  */
 export interface Opened {
   readonly store: Store;
-  readonly cause?: "blocked" | "denied" | "timeout" | "unsupported" | "notGranted" | "corrupt";
+  readonly cause?: "blocked" | "denied" | "timeout" | "unsupported" | "notGranted" | "quota" | "outdated" | "corrupt";
   readonly lost?: boolean;
 }
 
