@@ -1,16 +1,32 @@
 /**
  * The store of browsers: an IndexedDB database per server and user.
  *
- * Each table is an object store with the tables' keys. In front of them lies the
- * number 0, where a table keeps the last number that `append` gave. It is there as
- * long as the table is, so that it also tells whether a browser has thrown a table
- * away; that all are gone tells a mark in localStorage.
+ * Each table is an object store with the tables' keys, except that the outbox has the
+ * numbers themselves, as its key generator gives them. In front of the keys lies the
+ * number 0: it is there as long as the table is, so it tells whether a browser has
+ * thrown that away. That all are gone tells a mark in localStorage.
+ *
+ * A page may be frozen at any time, and what it holds then is held for days. So a
+ * transaction makes all of its requests at once and commits, without waiting for an
+ * answer in between, and a page that is about to be frozen closes its connection.
  */
 
-import { deleteDB, type IDBPDatabase, type IDBPObjectStore, type IDBPTransaction, openDB } from "idb";
+import { deleteDB, type IDBPDatabase, type IDBPTransaction, openDB } from "idb";
 
-import { compareKeys, memoryStore } from "./memory.ts";
-import { type Change, type Entry, type Key, type OpenStore, type Opened, type Store, StoreError, type Table, type Value } from "./store.ts";
+import { memoryStore } from "./memory.ts";
+import {
+  type Change,
+  type Entry,
+  type Key,
+  type OpenStore,
+  type Opened,
+  type Range,
+  type Store,
+  StoreError,
+  type StoreFailure,
+  type Table,
+  type Value,
+} from "./store.ts";
 
 export interface IndexedDBOptions {
   /**
@@ -23,7 +39,7 @@ export interface IndexedDBOptions {
 /** The version of the tables. An older tab that is asked to make room for a newer version closes its store. */
 const version = 1;
 const tables: readonly Table[] = ["messages", "conversations", "outbox", "meta"];
-const lastKey = 0;
+const canary = 0;
 
 /** After what time the store is one in memory, in milliseconds. */
 const openMs = 2_000;
@@ -33,7 +49,7 @@ const persistMs = 200;
 const deleteMs = 2_000;
 
 type Database = IDBPDatabase<unknown>;
-type Transaction<M extends IDBTransactionMode> = IDBPTransaction<unknown, string[], M>;
+type Cause = NonNullable<Opened["cause"]>;
 
 /** Opens stores in IndexedDB, or says why they are in memory. */
 export function indexedDB(options: IndexedDBOptions = {}): OpenStore {
@@ -46,9 +62,9 @@ export function indexedDB(options: IndexedDBOptions = {}): OpenStore {
       return opened;
     });
     try {
-      return await Promise.race([opening, after(openMs)]).then((opened) => opened ?? inMemory(blocked ? "blocked" : "timeout"));
+      return (await Promise.race([opening, after(openMs)])) ?? inMemory(blocked ? "blocked" : "timeout");
     } catch (err) {
-      return inMemory(causeOf(err));
+      return inMemory(causes[nameOf(err)] ?? "corrupt");
     } finally {
       over = true;
       opening.catch(() => {});
@@ -56,52 +72,36 @@ export function indexedDB(options: IndexedDBOptions = {}): OpenStore {
   };
 }
 
-function inMemory(cause: NonNullable<Opened["cause"]>): Opened {
+function inMemory(cause: Cause): Opened {
   return { store: memoryStore(), cause };
 }
 
-function causeOf(err: unknown): NonNullable<Opened["cause"]> {
-  switch (nameOf(err)) {
-    case "SecurityError":
-    case "InvalidStateError": // private windows of Firefox before 115
-    case "NotAllowedError":
-      return "denied";
-    case "QuotaExceededError":
-      return "quota";
-    case "VersionError":
-      return "outdated";
-    case "ReferenceError":
-    case "TypeError":
-      return "unsupported";
-    default:
-      return "corrupt";
-  }
-}
+/** What errors of opening mean. Firefox before 115 says InvalidStateError in private windows. */
+const causes: Readonly<Record<string, Cause>> = {
+  SecurityError: "denied",
+  NotAllowedError: "denied",
+  InvalidStateError: "denied",
+  QuotaExceededError: "quota",
+  VersionError: "outdated",
+  ReferenceError: "unsupported",
+  TypeError: "unsupported",
+};
+
+/** What errors of an open store mean. ConstraintError: only a fence is added rather than put. */
+const failures: Readonly<Record<string, StoreFailure>> = { QuotaExceededError: "quota", ConstraintError: "fenced" };
 
 async function open(name: string, { persist = true }: IndexedDBOptions, blocked: () => void): Promise<Opened> {
   const kept = isKept(persist).catch(() => false);
-  let created = false;
-  let closed = false;
-  const db = await openDB(name, version, {
-    upgrade(db, oldVersion) {
-      created = oldVersion === 0;
-      for (const table of tables) void db.createObjectStore(table).put(0, lastKey);
-    },
-    blocked,
-    blocking: (_, __, event) => {
-      closed = true;
-      (event.target as IDBDatabase).close();
-    },
-    terminated: () => (closed = true),
-  });
+  const link = linkTo(name, blocked);
   try {
-    const lost = created ? mark(name).has() : await mend(db);
+    const db = await link.db();
+    const lost = link.created() ? mark(name).has() : await mend(db);
     mark(name).set();
     const persistent = (await Promise.race([kept, after(persistMs)])) ?? false;
-    const store = storeOf(db, name, persistent ? "persistent" : "temporary", () => closed);
+    const store = storeOf(link, name, persistent ? "persistent" : "temporary");
     return { store, ...(!persistent && { cause: "notGranted" as const }), ...(lost && { lost }) };
   } catch (err) {
-    db.close();
+    link.close();
     throw err;
   }
 }
@@ -113,18 +113,61 @@ async function isKept(ask: boolean): Promise<boolean> {
 
 /** What tells that there was a database. Workers have no localStorage, and browsers may refuse it: then nothing does. */
 function mark(name: string): { has(): boolean; set(): void; remove(): void } {
-  const attempt = <T>(work: () => T, otherwise: T): T => {
+  const attempt = <T>(work: () => T): T | undefined => {
     try {
       return work();
     } catch {
-      return otherwise;
+      return undefined;
     }
   };
   return {
-    has: () => attempt(() => localStorage.getItem(name) !== null, false),
-    set: () => attempt(() => localStorage.setItem(name, ""), undefined),
-    remove: () => attempt(() => localStorage.removeItem(name), undefined),
+    has: () => typeof attempt(() => localStorage.getItem(name)) === "string",
+    set: () => attempt(() => localStorage.setItem(name, "")),
+    remove: () => attempt(() => localStorage.removeItem(name)),
   };
+}
+
+/** The connection to a database. A page that was frozen gets a new one. */
+interface Link {
+  db(): Promise<Database>;
+  /** Reports whether this has made the database. */
+  created(): boolean;
+  /** Reports whether it is closed for good: by us, for another tab's upgrade or erasure, or by the browser. */
+  closed(): boolean;
+  close(): void;
+}
+
+function linkTo(name: string, blocked: () => void): Link {
+  let made = false;
+  let closed = false;
+  const connect = (first: boolean) =>
+    openDB(name, version, {
+      upgrade(db, oldVersion, _, tx) {
+        if (!first) return tx.abort(); // it was erased while the page was frozen
+        made = oldVersion === 0;
+        for (const table of tables) void db.createObjectStore(table, { autoIncrement: table === "outbox" }).put(0, canary).catch(() => {});
+      },
+      blocked,
+      blocking: () => close(),
+      terminated: () => close(),
+    });
+  let connection: Promise<Database> | undefined = connect(true);
+  const disconnect = () => {
+    connection?.then((db) => db.close()).catch(() => {});
+    connection = undefined;
+  };
+  const close = () => {
+    closed = true;
+    disconnect();
+    globalThis.document?.removeEventListener("freeze", disconnect);
+  };
+  const reconnect = () =>
+    connect(false).catch((err: unknown) => {
+      close();
+      throw err;
+    });
+  globalThis.document?.addEventListener("freeze", disconnect);
+  return { db: () => (connection ??= reconnect()), created: () => made, closed: () => closed, close };
 }
 
 /**
@@ -132,124 +175,140 @@ function mark(name: string): { has(): boolean; set(): void; remove(): void } {
  * but the outbox, whose entries need nothing else: the other tables are emptied.
  */
 async function mend(db: Database): Promise<boolean> {
-  const hole = async (tx: Transaction<IDBTransactionMode>) => (await Promise.all(tables.map((t) => tx.objectStore(t).get(lastKey)))).includes(undefined);
-  if (!(await transact(db, "readonly", tables, hole))) return false;
-  return transact(db, "readwrite", tables, async (tx) => {
-    if (!(await hole(tx))) return true; // another tab has been faster
-    const outbox = tx.objectStore("outbox");
-    const last = (await outbox.openKeyCursor(null, "prev"))?.key;
-    const number = Array.isArray(last) ? last[0] : last;
-    for (const table of tables) if (table !== "outbox") await tx.objectStore(table).clear();
-    await Promise.all(tables.map((table) => tx.objectStore(table).put(table === "outbox" ? (number ?? 0) : 0, lastKey)));
-    return true;
+  const found = await transact(db, "readonly", tables, tables.map((table) => (tx) => tx.objectStore(table).get(canary)));
+  const gone = tables.filter((_, i) => found[i] === undefined);
+  if (gone.length === 0) return false;
+  const others = tables.filter((table) => table !== "outbox");
+  await transact(db, "readwrite", tables, [
+    ...gone.map((table): Request => (tx) => tx.objectStore(table).add(0, canary)), // fails if another tab has been faster
+    ...others.map((table) => change({ table, remove: {} })),
+  ]).catch((err: unknown) => {
+    if (nameOf(err) !== "ConstraintError") throw err;
   });
+  return true;
 }
 
-function storeOf(db: Database, name: string, durability: "persistent" | "temporary", isClosed: () => boolean): Store {
-  let left = false;
-  const run = async <T, M extends "readonly" | "readwrite">(mode: M, of: readonly Table[], work: (tx: Transaction<M>) => Promise<T>) => {
-    if (left || isClosed()) throw new StoreError("closed");
+function storeOf(link: Link, name: string, durability: "persistent" | "temporary"): Store {
+  const run = async (mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[]): Promise<unknown[]> => {
+    if (link.closed()) throw new StoreError("closed");
     try {
-      return await transact(db, mode, of, work);
+      return await transact(await link.db(), mode, of, requests);
     } catch (err) {
-      if (err instanceof StoreError) throw err;
-      const quota = nameOf(err) === "QuotaExceededError";
-      throw new StoreError(isClosed() ? "closed" : quota ? "quota" : "broken", { cause: err });
+      throw new StoreError(link.closed() ? "closed" : (failures[nameOf(err)] ?? "broken"), { cause: err });
     }
-  };
-  const close = async () => {
-    left = true;
-    db.close();
   };
   return {
     durability,
-    get: (table, key) => run("readonly", [table], (tx) => tx.objectStore(table).get(key as IDBValidKey) as Promise<Value | undefined>),
-    async list(table, { from = [], to, limit, reverse }) {
-      if (limit === 0 || (to && compareKeys(from, to) >= 0)) return run("readonly", [table], async () => []);
-      const range = keyRange(from, to);
-      return run("readonly", [table], (tx) => (reverse ? backward : forward)(tx.objectStore(table), range, limit));
+    async get(table, key) {
+      const [value] = await run("readonly", [table], [(tx) => tx.objectStore(table).get(idbKey(table, key))]);
+      return value as Value | undefined;
+    },
+    async list(table, { limit, reverse, ...range }) {
+      const keys = limit === 0 ? undefined : keyRange(table, range);
+      const [entries] = await run("readonly", [table], keys ? [(tx) => (reverse ? backward : forward)(tx, table, keys, limit)] : []);
+      return (entries as Entry[] | undefined) ?? [];
     },
     async write(changes, fence) {
+      const requests = changes.map(change);
       const of = new Set(changes.map((c) => c.table));
-      if (fence !== undefined) of.add("meta");
-      if (of.size === 0) return run("readonly", ["meta"], async () => {});
-      await run("readwrite", [...of], async (tx) => {
-        if (fence !== undefined && ((await tx.objectStore("meta").get(["leader"])) ?? "") !== fence) throw new StoreError("fenced");
-        await Promise.all(changes.map((change) => make(tx, change)));
-      });
+      if (fence !== undefined || of.size === 0) of.add("meta");
+      if (fence !== undefined) {
+        const over = ["over", fence];
+        requests.unshift((tx) => tx.objectStore("meta").add(true, over), (tx) => tx.objectStore("meta").delete(over));
+      }
+      await run("readwrite", [...of], requests);
     },
-    append: (table, value) =>
-      run("readwrite", [table], async (tx) => {
-        const rows = tx.objectStore(table);
-        const n = (((await rows.get(lastKey)) as number | undefined) ?? 0) + 1;
-        await Promise.all([rows.put(compact(value), [n]), rows.put(n, lastKey)]); // what may throw comes first
-        return n;
-      }),
-    close,
+    async append(table, value) {
+      const [n] = await run("readwrite", [table], [(tx) => tx.objectStore(table).add(compact(value))]);
+      return n as number;
+    },
+    async close() {
+      link.close();
+    },
     async erase() {
       // Emptied first: a tab that is frozen keeps the database from going, and may do so for days.
-      await run("readwrite", tables, (tx) => Promise.all(tables.map((table) => tx.objectStore(table).delete(keyRange([])))));
-      await close();
+      await run("readwrite", tables, tables.map((table) => change({ table, remove: {} })));
+      link.close();
       mark(name).remove();
-      await Promise.race([deleteDB(name), after(deleteMs)]).catch((err: unknown) => {
+      try {
+        await Promise.race([deleteDB(name), after(deleteMs)]);
+      } catch (err) {
         throw new StoreError("broken", { cause: err });
-      });
+      }
     },
   };
 }
 
-/** Runs work in a transaction that is safe on the disk when it resolves; when it rejects, nothing has changed. */
-async function transact<T, M extends "readonly" | "readwrite">(
-  db: Database,
-  mode: M,
-  of: readonly Table[],
-  work: (tx: Transaction<M>) => Promise<T>,
-): Promise<T> {
-  const tx = db.transaction([...of], mode, { durability: "strict" });
+/** Asks something of a transaction, synchronously. */
+type Request = (tx: IDBPTransaction<unknown, Table[], "readwrite">) => Promise<unknown>;
+
+/** Makes requests in a transaction. When it resolves, to their results, it is safe on the disk; when it rejects, nothing has changed. */
+async function transact(db: Database, mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[]): Promise<unknown[]> {
+  const tx = db.transaction([...of], mode, { durability: "strict" }) as IDBPTransaction<unknown, Table[], "readwrite">;
   const done = tx.done.catch((err: unknown) => {
     throw tx.error ?? err; // why it was aborted, for want of room for example
   });
   done.catch(() => {}); // waited for below
+  const results: Promise<unknown>[] = [];
   try {
-    const result = await work(tx);
-    await done;
-    return result;
-  } catch (err) {
-    if (nameOf(err) === "AbortError") await done;
-    try {
-      tx.abort();
-    } catch {
-      // it has ended by itself
+    for (const request of requests) {
+      const result = request(tx);
+      result.catch(() => {}); // done says why
+      results.push(result);
     }
+  } catch (err) {
+    tx.abort();
     throw err;
   }
+  if (mode === "readwrite" || hasGetAllRecords()) tx.commit();
+  await done;
+  return Promise.all(results);
 }
 
-async function make(tx: Transaction<"readwrite">, change: Change): Promise<void> {
-  const rows = tx.objectStore(change.table);
-  if (!("remove" in change)) {
-    await rows.put(compact(change.value), change.key as IDBValidKey);
-    return;
-  }
-  const { from = [], to } = change.remove;
-  if (!to || compareKeys(from, to) < 0) await rows.delete(keyRange(from, to));
+function change(change: Change): Request {
+  const { table } = change;
+  if (!("remove" in change)) return (tx) => tx.objectStore(table).put(compact(change.value), idbKey(table, change.key));
+  const keys = keyRange(table, change.remove);
+  return async (tx) => keys && tx.objectStore(table).delete(keys);
 }
 
-function keyRange(from: Key, to?: Key): IDBKeyRange {
-  return to ? IDBKeyRange.bound(from, to, false, true) : IDBKeyRange.lowerBound(from);
+function idbKey(table: Table, key: Key): IDBValidKey {
+  return table === "outbox" ? key[0]! : (key as IDBValidKey);
 }
 
-type Rows = Pick<IDBPObjectStore<unknown, string[], Table, "readonly">, "getAll" | "getAllKeys" | "openCursor">;
+/** The keys of a range but for the canary; undefined if there can be none. */
+function keyRange(table: Table, { from, to }: Range): IDBKeyRange | undefined {
+  const lower = idbKey(table, from?.length ? from : table === "outbox" ? [canary + 1] : []);
+  if (!to) return IDBKeyRange.lowerBound(lower);
+  const upper = idbKey(table, to) ?? canary;
+  return globalThis.indexedDB.cmp(lower, upper) < 0 ? IDBKeyRange.bound(lower, upper, false, true) : undefined;
+}
 
-async function forward(rows: Rows, range: IDBKeyRange, limit?: number): Promise<Entry[]> {
+const entryOf = (table: Table, key: IDBValidKey, value: unknown): Entry => ({
+  key: table === "outbox" ? [key as number] : (key as Key),
+  value: value as Value,
+});
+
+async function forward(tx: Parameters<Request>[0], table: Table, range: IDBKeyRange, limit?: number): Promise<Entry[]> {
+  const rows = tx.objectStore(table);
   const [keys, values] = await Promise.all([rows.getAllKeys(range, limit), rows.getAll(range, limit)]);
-  return keys.map((key, i) => ({ key: key as Key, value: values[i] as Value }));
+  return keys.map((key, i) => entryOf(table, key, values[i]));
 }
 
-async function backward(rows: Rows, range: IDBKeyRange, limit = Infinity): Promise<Entry[]> {
+interface Records {
+  getAllRecords?(options: { query: IDBKeyRange; count: number | undefined; direction: "prev" }): Promise<{ key: IDBValidKey; value: unknown }[]>;
+}
+
+/** Browsers before 2025 have none: their cursors wait for the page. */
+const hasGetAllRecords = () => "getAllRecords" in IDBObjectStore.prototype;
+
+async function backward(tx: Parameters<Request>[0], table: Table, range: IDBKeyRange, limit = 2 ** 32 - 1): Promise<Entry[]> {
+  const rows = tx.objectStore(table);
+  const records = (rows as Records).getAllRecords?.({ query: range, count: limit, direction: "prev" });
+  if (records) return (await records).map(({ key, value }) => entryOf(table, key, value));
   const entries: Entry[] = [];
   for (let cursor = await rows.openCursor(range, "prev"); cursor; cursor = await cursor.continue()) {
-    entries.push({ key: cursor.key as Key, value: cursor.value as Value });
+    entries.push(entryOf(table, cursor.key, cursor.value));
     if (entries.length >= limit) break;
   }
   return entries;

@@ -66,9 +66,10 @@ export interface Store {
 
   /**
    * Adds a value behind all that was ever added to the table, whichever tab does it,
-   * and resolves to n of its key [n], when it is as safe as after `write`.
+   * and resolves to n of its key [n], when it is as safe as after `write`. Keys and
+   * bounds of ranges are [n] in the outbox, the one table for it.
    */
-  append(table: Table, value: Value): Promise<number>;
+  append(table: "outbox", value: Value): Promise<number>;
 
   /** Calls of others reject from now on. Resolves when nothing is open any more. */
   close(): Promise<void>;

@@ -205,17 +205,17 @@ export const contract: Readonly<Record<string, Case>> = {
   },
 
   "refuses writes of who has lost its place": async (subject) => {
-    if (!subject.shared) return;
     const name = newName();
-    const [one, two] = [await opened(subject, name), await opened(subject, name)];
-    await one.write([{ table: "meta", key: ["leader"], value: "one" }], "");
-    await one.write([{ table: "messages", key: [1], value: "of one" }], "one");
-    await two.write([{ table: "meta", key: ["leader"], value: "two" }], "one");
-    await refuses("a write of the first", one.write([{ table: "messages", key: [2], value: "late" }], "one"), "fenced");
-    await refuses("an empty write of the first", one.write([], "one"), "fenced");
-    await two.write([{ table: "messages", key: [3], value: "of two" }], "two");
+    const one = await opened(subject, name);
+    const two = subject.shared ? await opened(subject, name) : one;
+    await one.write([{ table: "messages", key: [1], value: "of one" }], 1);
+    await two.write([{ table: "meta", key: ["over", 1], value: true }], 2);
+    await refuses("a write of the first", one.write([{ table: "messages", key: [2], value: "late" }], 1), "fenced");
+    await refuses("an empty write of the first", one.write([], 1), "fenced");
+    await two.write([{ table: "messages", key: [3], value: "of two" }], 2);
     equal("messages", await one.list("messages", {}), entries([[1], "of one"], [[3], "of two"]));
-    await one.close();
+    equal("meta", await one.list("meta", {}), entries([["over", 1], true]));
+    if (two !== one) await one.close();
     await two.erase();
   },
 
