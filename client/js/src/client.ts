@@ -4,7 +4,8 @@ import {
 } from "./api.ts";
 import { checkBody } from "./body.ts";
 import { startEngine } from "./engine.ts";
-import { asValue, localPage } from "./history.ts";
+import { reachesBeyond } from "./fetch.ts";
+import { asValue, conversation, localPage } from "./history.ts";
 import type { Base, Calls, Engine, EngineStatus, Notice, Settled, StoredSend } from "./link.ts";
 import { openMemory } from "./memory.ts";
 import { search } from "./search.ts";
@@ -138,7 +139,7 @@ export function createClient(options: ClientOptions): Client {
       checkPage(page);
       const from = await abortable(store, signal);
       const local = await localPage(from, conv, page, base.now());
-      const complete = local.to > 0 && local.gaps.every(({ reason }) => reason !== "unknown" && reason !== "lost");
+      const complete = !reachesBeyond(await conversation(from, conv), page) && local.gaps.every(({ reason }) => reason !== "unknown" && reason !== "lost");
       if (complete) return local;
       return (await call("fill", { conv, page }, signal)) ?? localPage(from, conv, page, base.now());
     },

@@ -1,6 +1,7 @@
 /** Fetches what the store lacks of a page: exactly that, once, however many ask. */
 import { BelfryError, type Page, type PageOptions } from "./api.ts";
 import { spanOf, tiles, type Tile } from "./history.ts";
+import type { StoredConversation } from "./link.ts";
 import type { Store } from "./store.ts";
 import type { WirePage } from "./wire.ts";
 import { fromPage, type Writer } from "./writer.ts";
@@ -24,24 +25,30 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
     let chunk = 0;
     for (let i = 0; i < MAX_REQUESTS; i++) {
       const entry = writer.entries.get(conv);
+      const newest = entry?.newest ?? 0;
       const { from, to, limit, down } = spanOf(entry, options);
       const found = await tiles(store, conv, from, to, limit, now(), down);
       const hole = found.find((tile) => !tile.message && !tile.gap);
-      if (entry && !hole && (entry.newest > 0 || entry.empty)) return;
       const have = hole ? found.slice(0, found.indexOf(hole)).filter((tile) => tile.message).length : 0;
       const left = Math.max(1, limit - have);
       chunk = Math.min(MAX_SPAN, Math.max(left, chunk));
-      const wanted = hole ? requestFor(hole, entry?.newest ?? 0, left, chunk, down, !!options.range) : { ...options, limit };
+      let wanted: PageOptions;
+      if (reachesBeyond(entry, options)) wanted = newest === 0 ? { ...options, limit } : { after: newest, limit: 100 };
+      else if (hole) wanted = requestFor(hole, left, chunk, down);
+      else return;
       const page = await get({ conv, ...wanted });
-      await take(conv, page, hole);
+      const { before, after, range } = wanted;
+      const top = !range && (before === undefined ? after === undefined || !page.more : page.to === 0);
+      await take(conv, page, hole, top);
+      if (page.to === 0 && !top) return;
       // Where there was nothing, look further at a time.
       chunk = page.messages.length === 0 ? chunk * 2 : 0;
     }
   };
 
-  const take = (conv: string, page: WirePage, hole: Tile | undefined) =>
+  const take = (conv: string, page: WirePage, hole: Tile | undefined, top: boolean) =>
     writer.commit(async (batch) => {
-      batch.edit(conv, { newest: Math.max(batch.entry(conv).newest, page.to), empty: true });
+      batch.edit(conv, { newest: Math.max(batch.entry(conv).newest, page.to), ...(top && { top }) });
       const from = page.from || (hole?.from ?? 1);
       const to = page.from ? page.to : (hole?.to ?? 0);
       // What the server has nothing to say of is not there.
@@ -68,19 +75,20 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
   };
 }
 
+/** Whether seqs beyond all that is known to exist may belong to a page. */
+export function reachesBeyond(entry: StoredConversation | undefined, { before = Infinity, range }: PageOptions): boolean {
+  return !entry?.top && Math.max(1, entry?.newest ?? 0) < (range ? range[1] + 1 : before);
+}
+
 function unstoredPage({ messages, gaps, from, to, more }: WirePage): Page {
   return { messages, gaps, from, to, more };
 }
 
 /** What to ask for a hole: nothing that lies beyond it. */
-function requestFor(hole: Tile, newest: number, left: number, chunk: number, down: boolean, bounded: boolean): PageOptions {
+function requestFor(hole: Tile, left: number, chunk: number, down: boolean): PageOptions {
   const limit = Math.min(100, left);
-  if (down) {
-    if (hole.from === 1) return hole.to >= newest && newest === 0 ? { limit } : { before: hole.to + 1, limit };
-    const from = Math.max(hole.from, hole.to - chunk + 1);
-    return { range: [from, hole.to], limit: Math.min(100, Math.max(limit, hole.to - from + 1)) };
-  }
-  if (hole.to >= newest && !bounded) return { after: hole.from - 1, limit };
-  return { range: [hole.from, hole.to], limit };
+  if (!down) return { range: [hole.from, hole.to], limit };
+  if (hole.from === 1) return { before: hole.to + 1, limit };
+  const from = Math.max(hole.from, hole.to - chunk + 1);
+  return { range: [from, hole.to], limit: Math.min(100, hole.to - from + 1) };
 }
-

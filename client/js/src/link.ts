@@ -115,8 +115,8 @@ export interface StoredConversation extends WireConversation {
   readonly lost: readonly number[];
   /** The newest seq that is known to exist. */
   readonly newest: number;
-  /** The server was asked while `newest` was 0. */
-  readonly empty?: boolean;
+  /** The server has said that `newest` is the newest, and has pushed what came since. Without it a page that reaches so far is asked for. */
+  readonly top?: boolean;
   /** disableStorage: no rows are kept. */
   readonly unstored?: boolean;
 }

@@ -105,9 +105,12 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
 
   const pump = () => {
     again = true;
-    if (pumping) return;
+    if (!pumping) void drive();
+  };
+
+  const drive = async () => {
     pumping = true;
-    void (async () => {
+    try {
       while (again) {
         again = false;
         const to = session;
@@ -117,9 +120,11 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
         // While that was written the session may have ended, or an item.
         if (to === session) for (const item of wave) if (items.has(item.key)) void write(to, item);
       }
-    })()
-      .catch(failed)
-      .finally(() => (pumping = false));
+    } catch (err) {
+      failed(err);
+    } finally {
+      pumping = false;
+    }
   };
 
   /** What may reach the server is known to have been tried, should this process end now. */

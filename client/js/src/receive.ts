@@ -39,6 +39,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   const { store, writer, outbox, session, user, tell } = o;
   const waiting: Push[] = [];
   let busy = false;
+  let over = false;
   let live = false; // onSynced was stored
   // Whether the server went on from the cursor. A sync that did not has a cursor in its last
   // frame only: so that one cursor is held back until a further frame or onSynced is there.
@@ -49,15 +50,22 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   const brought = new Map<string, Map<number, Message>>();
 
   const drain = async () => {
-    while (waiting.length > 0) {
-      const first = waiting.shift()!;
-      if (first.op !== "onNewMessage") {
-        await handlers[first.op]?.(first.args as never);
-        continue;
+    busy = true;
+    try {
+      for (let first = waiting.shift(); first; first = waiting.shift()) {
+        if (first.op !== "onNewMessage") {
+          await handlers[first.op]?.(first.args as never);
+          continue;
+        }
+        const frames = [first.args];
+        while (frames.length < MAX_SHARED && waiting[0]?.op === "onNewMessage") frames.push((waiting.shift() as typeof first).args);
+        await messages(frames);
       }
-      const frames = [first.args];
-      while (frames.length < MAX_SHARED && waiting[0]?.op === "onNewMessage") frames.push((waiting.shift() as typeof first).args);
-      await messages(frames);
+    } catch (err) {
+      over = true;
+      o.failed(err);
+    } finally {
+      busy = false; // with no pause after the last look, so that nothing is left behind
     }
   };
 
@@ -198,11 +206,11 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   };
 
   return (push) => {
+    // What follows on a push that could not be stored must not be acknowledged.
+    if (over) return;
     if (waiting.length >= MAX_WAITING) return o.failed(new Error("too much waits to be stored"));
     waiting.push(push);
-    if (busy) return;
-    busy = true;
-    drain().catch(o.failed).finally(() => (busy = false));
+    if (!busy) void drain();
   };
 }
 
@@ -225,6 +233,7 @@ export function listed(batch: Batch, { last: _, ...entry }: WireConversation): v
     ...(had.lastSeq < entry.lastSeq && { last: undefined }),
     listed: true,
     newest: Math.max(had.newest, entry.lastSeq),
+    top: true,
   });
 }
 
@@ -281,7 +290,7 @@ function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, Reado
   batch.remove("messages", [""], ["\uffff"]);
   for (const conv of new Set([...writer.entries.keys(), ...brought.keys()])) {
     const unstored = writer.unstored(conv);
-    batch.edit(conv, { lastSeq: 0, time: 0, readSeq: 0, unread: 0, listed: false, covered: [], lost: [], newest: 0, cursor: "", last: undefined });
+    batch.edit(conv, { lastSeq: 0, time: 0, readSeq: 0, unread: 0, listed: false, covered: [], lost: [], newest: 0, top: false, cursor: "", last: undefined });
     for (const message of brought.get(conv)?.values() ?? []) newMessage(batch, message, unstored);
   }
 }

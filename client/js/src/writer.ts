@@ -112,12 +112,13 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
         const { conv, seq, ttl, time } = message;
         if (unstored(conv)) {
           then.push(() => volatile.set(conv, add(volatile.get(conv) ?? [], seq, seq).slice(-2 * MAX_RANGES)));
-          edit(conv, { newest: Math.max(entry(conv).newest, seq) });
+          edit(conv, { newest: Math.max(entry(conv).newest, seq), top: true });
           return;
         }
         put("messages", [conv, seq], message);
         if (ttl) put("meta", ["ttl", time + ttl * 1000, conv, seq], true);
         cover(conv, seq, seq);
+        edit(conv, { top: true });
         const { covered } = entry(conv);
         if (covered.length > 2 * MAX_RANGES) {
           remove("messages", [conv, covered[0]!], [conv, covered[1]! + 1]);
