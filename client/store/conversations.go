@@ -1,0 +1,250 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// An Entry is what is stored of a conversation beside its messages.
+type Entry struct {
+	End         uint64 // highest seq that is known to be taken
+	LastSeq     uint64 // of the newest message that can be shown; 0 = none
+	Time        int64  // of that message or, if there is none, of the last that was; ms
+	ReadSeq     uint64
+	Unread      uint64
+	PeerReadSeq uint64
+	Floor       uint64 // what lies at or below counts as unread no more
+	Listed      bool
+	Muted       bool
+	Pinned      bool
+	Marked      bool // as unread, by the user
+}
+
+// entry returns what is stored of a conversation; a zero Entry if nothing is.
+func (t *Tx) entry(conv protocol.Conv) (e Entry) {
+	if b := t.kv.Get(convKey(keyEntry, conv)); b != nil {
+		t.decode(b, &e)
+	}
+	return e
+}
+
+// Entry is entry, for readers outside.
+func (t *Tx) Entry(conv protocol.Conv) Entry { return t.entry(conv) }
+
+func (t *Tx) setEntry(conv protocol.Conv, e *Entry) {
+	t.kv.Put(convKey(keyEntry, conv), encode(e))
+}
+
+// maxCounted bounds the unread messages of a conversation that are counted. The server's
+// offline queue is shorter unless it is told otherwise.
+const maxCounted = 10_000
+
+// read moves the read cursor of e, which only goes forward, and counts what is unread.
+func (t *Tx) read(e *Entry, conv protocol.Conv, seq uint64, user string) {
+	if seq <= e.ReadSeq {
+		return
+	}
+	e.ReadSeq = seq
+	e.Unread = t.unread(e, conv, user)
+}
+
+// unread counts the messages of others above the read cursor.
+func (t *Tx) unread(e *Entry, conv protocol.Conv, user string) (n uint64) {
+	if from := max(e.ReadSeq, e.Floor) + 1; from <= e.End {
+		t.messages(conv, from, e.End, false, func(m *record) bool {
+			if m.From != user {
+				n++
+			}
+			return n < maxCounted
+		})
+	}
+	return n
+}
+
+// refresh finds the newest message of a conversation again, after messages have gone.
+func (t *Tx) refresh(conv protocol.Conv) {
+	e := t.entry(conv)
+	t.findLast(conv, &e)
+	t.setEntry(conv, &e)
+}
+
+// refreshFor is refresh, and counts what is unread.
+func (t *Tx) refreshFor(conv protocol.Conv, user string) {
+	e := t.entry(conv)
+	t.findLast(conv, &e)
+	e.Unread = min(e.Unread, t.unread(&e, conv, user))
+	t.setEntry(conv, &e)
+}
+
+func (t *Tx) findLast(conv protocol.Conv, e *Entry) {
+	if _, ok := t.message(conv, e.LastSeq); ok || t.runAt(conv, e.LastSeq).Kind.missing() && e.LastSeq > 0 {
+		return
+	}
+	e.LastSeq = 0
+	t.messages(conv, 1, max(e.End, 1), true, func(m *record) bool {
+		e.LastSeq, e.Time = m.Seq, m.Time
+		return false
+	})
+	if e.LastSeq == 0 {
+		e.Listed = false
+	}
+}
+
+// Read notes that the user has read a conversation up to seq. One beyond the newest means
+// the newest.
+func (t *Tx) Read(conv protocol.Conv, seq uint64, user string) {
+	e := t.entry(conv)
+	e.Marked = false
+	t.read(&e, conv, min(seq, e.End), user)
+	t.setEntry(conv, &e)
+}
+
+// SetUnread takes over the server's count of what is unread.
+func (t *Tx) SetUnread(conv protocol.Conv, n int) {
+	e := t.entry(conv)
+	e.Unread = uint64(max(n, 0))
+	t.setEntry(conv, &e)
+}
+
+// Receipt notes that the peer has read the user's messages up to seq.
+func (t *Tx) Receipt(conv protocol.Conv, seq uint64) {
+	e := t.entry(conv)
+	e.PeerReadSeq = max(e.PeerReadSeq, seq)
+	t.setEntry(conv, &e)
+}
+
+// Change takes over the user's settings of a conversation.
+func (t *Tx) Change(p *protocol.ConversationChanged) {
+	e := t.entry(p.Conv)
+	e.Muted, e.Pinned, e.Marked = p.Muted, p.Pinned, p.Unread
+	t.setEntry(p.Conv, &e)
+}
+
+// Unlist takes a conversation off the list; its messages stay.
+func (t *Tx) Unlist(conv protocol.Conv) {
+	e := t.entry(conv)
+	if e.Listed {
+		e.Listed = false
+		t.setEntry(conv, &e)
+	}
+}
+
+// Synced takes over the lists of an onSynced that are whole. With autoRead what is unread
+// in one-to-one conversations has been pushed, and counts as read.
+func (t *Tx) Synced(p *protocol.Synced, autoRead bool) {
+	named := make(map[protocol.Conv]bool)
+	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {
+		for i := range list {
+			c := &list[i]
+			if named[c.Conv] || t.Disabled(c.Conv) {
+				continue
+			}
+			named[c.Conv] = true
+			e := t.entry(c.Conv)
+			e.Listed = true
+			if c.LastSeq >= e.LastSeq {
+				e.LastSeq, e.Time = c.LastSeq, c.Time
+			}
+			e.End = max(e.End, c.LastSeq)
+			e.ReadSeq = c.ReadSeq
+			e.PeerReadSeq = max(e.PeerReadSeq, c.PeerReadSeq)
+			e.Unread = uint64(c.Unread)
+			if autoRead && !c.Conv.Group {
+				e.ReadSeq, e.Unread = max(e.ReadSeq, e.LastSeq), 0
+			}
+			e.Muted, e.Pinned, e.Marked = c.Muted, c.Pinned, c.Marked
+			t.setEntry(c.Conv, &e)
+		}
+	}
+	var read []protocol.Conv // what is unread is always named
+	t.entries(func(conv protocol.Conv, e *Entry) {
+		if !named[conv] && e.Unread > 0 {
+			read = append(read, conv)
+		}
+	})
+	for _, conv := range read {
+		t.SetUnread(conv, 0)
+	}
+	for _, l := range p.Lost {
+		if !t.Disabled(l.Conv) {
+			t.Lose(l)
+		}
+	}
+}
+
+func (t *Tx) entries(f func(protocol.Conv, *Entry)) {
+	for k, v := range t.kv.Scan([]byte{keyEntry}, []byte{keyEntry + 1}, false) {
+		conv, ok := convOf(k, 1, 0)
+		if !ok && t.err == nil {
+			t.err = ErrCorrupt
+		}
+		var e Entry
+		if t.decode(v, &e); t.err != nil {
+			return
+		}
+		f(conv, &e)
+	}
+}
+
+// Conversations lists the conversations: the pinned ones first, then the one with the
+// newest message. It leaves out skip of them and returns at most limit, each with its
+// last message if that is held. unread sums up over all.
+func (t *Tx) Conversations(skip, limit int) (list []protocol.Conversation, more bool, unread, unmuted int) {
+	t.entries(func(conv protocol.Conv, e *Entry) {
+		if !e.Listed {
+			return
+		}
+		if unread += int(e.Unread); !e.Muted {
+			unmuted += int(e.Unread)
+		}
+		list = append(list, protocol.Conversation{
+			Conv: conv, LastSeq: e.LastSeq, Time: e.Time, ReadSeq: e.ReadSeq, Unread: int(e.Unread),
+			PeerReadSeq: e.PeerReadSeq, Muted: e.Muted, Pinned: e.Pinned, Marked: e.Marked,
+		})
+	})
+	slices.SortFunc(list, func(a, b protocol.Conversation) int {
+		if a.Pinned != b.Pinned {
+			if a.Pinned {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(b.Time, a.Time), cmp.Compare(a.Conv.ID, b.Conv.ID))
+	})
+	list = list[min(skip, len(list)):]
+	if more = len(list) > limit; more {
+		list = list[:limit]
+	}
+	for i := range list {
+		c := &list[i]
+		if m, ok := t.message(c.Conv, c.LastSeq); ok && !t.expired(&m.Message) {
+			c.Last = &m.Message
+		}
+	}
+	return list, more, unread, unmuted
+}
+
+// Disabled reports whether nothing is to be stored of a conversation.
+func (t *Tx) Disabled(conv protocol.Conv) bool { return t.kv.Get(convKey(keyDisabled, conv)) != nil }
+
+// Disable says whether nothing is to be stored of a conversation, and if so removes what is.
+func (t *Tx) Disable(conv protocol.Conv, off bool) {
+	if !off {
+		t.kv.Delete(convKey(keyDisabled, conv))
+		return
+	}
+	t.Forget(conv)
+	t.kv.Put(convKey(keyDisabled, conv), []byte{1})
+}
+
+// AllDisabled lists the conversations that are Disabled.
+func (t *Tx) AllDisabled() (convs []protocol.Conv) {
+	for k := range t.kv.Scan([]byte{keyDisabled}, []byte{keyDisabled + 1}, false) {
+		if conv, ok := convOf(k, 1, 0); ok {
+			convs = append(convs, conv)
+		}
+	}
+	return convs
+}

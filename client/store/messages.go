@@ -1,0 +1,316 @@
+package store
+
+import (
+	"math"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// readMessage decodes a message from its entry.
+func (t *Tx) readMessage(key, value []byte) record {
+	var r record
+	t.decode(value, &r)
+	conv, ok := convOf(key, 1, seqTail)
+	if !ok && t.err == nil {
+		t.err = ErrCorrupt
+	}
+	r.Conv, r.Seq = conv, lastNumber(key)
+	return r
+}
+
+// message returns the message at a seq, and whether it is held.
+func (t *Tx) message(conv protocol.Conv, seq uint64) (record, bool) {
+	key := seqKey(keyMessage, conv, seq)
+	b := t.kv.Get(key)
+	if b == nil {
+		return record{}, false
+	}
+	return t.readMessage(key, b), true
+}
+
+// messages yields those of from..to that are held and have not expired.
+func (t *Tx) messages(conv protocol.Conv, from, to uint64, descending bool, yield func(*record) bool) {
+	for k, v := range t.kv.Scan(seqKey(keyMessage, conv, from), seqKey(keyMessage, conv, to+1), descending) {
+		r := t.readMessage(k, v)
+		if t.err != nil || !t.expired(&r.Message) && !yield(&r) {
+			return
+		}
+	}
+}
+
+// end returns when a message with a ttl is over, ms.
+func end(m *protocol.Message) int64 { return m.Time + int64(m.TTL)*1000 }
+
+func (t *Tx) expired(m *protocol.Message) bool { return m.TTL > 0 && end(m) <= t.now }
+
+func (t *Tx) put(m *protocol.Message, login uint64) {
+	t.kv.Put(seqKey(keyMessage, m.Conv, m.Seq), encode(&record{*m, login}))
+	t.setRun(m.Conv, m.Seq, m.Seq, Held)
+	if m.TTL > 0 {
+		t.kv.Put(expiryKey(end(m), m.Conv, m.Seq), nil)
+	}
+}
+
+// drop removes the messages of from..to that are held, as far as which says so.
+func (t *Tx) drop(conv protocol.Conv, from, to uint64, which func(*record) bool) (dropped []uint64) {
+	var expiries [][]byte
+	for k, v := range t.kv.Scan(seqKey(keyMessage, conv, from), seqKey(keyMessage, conv, to+1), false) {
+		r := t.readMessage(k, v)
+		if t.err != nil {
+			return nil
+		}
+		if which(&r) {
+			dropped = append(dropped, r.Seq)
+			if r.TTL > 0 {
+				expiries = append(expiries, expiryKey(end(&r.Message), conv, r.Seq))
+			}
+		}
+	}
+	for _, seq := range dropped {
+		t.kv.Delete(seqKey(keyMessage, conv, seq))
+	}
+	for _, k := range expiries {
+		t.kv.Delete(k)
+	}
+	return dropped
+}
+
+func all(*record) bool { return true }
+
+// sweptAtOnce bounds the expired messages that one transaction removes. Until they are
+// removed they are left out where messages are read.
+const sweptAtOnce = 256
+
+// Sweep removes messages whose ttl is over.
+func (t *Tx) Sweep() {
+	var keys [][]byte
+	for k := range t.kv.Scan([]byte{keyExpiry}, numberKey(keyExpiry, uint64(max(t.now, 0))+1), false) {
+		if keys = append(keys, append([]byte{}, k...)); len(keys) == sweptAtOnce {
+			break
+		}
+	}
+	for _, k := range keys {
+		t.kv.Delete(k)
+		conv, ok := convOf(k, 9, seqTail)
+		if !ok {
+			t.err = ErrCorrupt
+			return
+		}
+		seq := lastNumber(k)
+		if r, held := t.message(conv, seq); held && t.expired(&r.Message) {
+			t.kv.Delete(seqKey(keyMessage, conv, seq))
+			t.setRun(conv, seq, seq, Expired)
+			t.refresh(conv)
+		}
+	}
+}
+
+// Receive takes in a message that the server has pushed in the session of a login, and
+// reports whether this device never had it. It had a message that is held, with that
+// id, and what its user has deleted or somebody has recalled.
+//
+// With autoRead the user has read it, if it is of a one-to-one conversation.
+func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bool) (fresh bool) {
+	switch t.runAt(m.Conv, m.Seq).Kind {
+	case Deleted, Recalled:
+		return false
+	case Held:
+		if r, ok := t.message(m.Conv, m.Seq); ok && r.ID == m.ID {
+			return false
+		}
+	}
+	t.put(m, login)
+	e := t.entry(m.Conv)
+	e.Listed, e.Marked = true, false
+	if m.Seq > e.LastSeq {
+		e.LastSeq, e.Time = m.Seq, m.Time
+	}
+	e.End = max(e.End, m.Seq)
+	switch {
+	case m.From == user && m.Conv.Group, autoRead && !m.Conv.Group:
+		t.read(&e, m.Conv, m.Seq, user)
+	case m.From != user && m.Seq > e.ReadSeq:
+		e.Unread++
+	}
+	t.setEntry(m.Conv, &e)
+	return true
+}
+
+// Sent takes in a message that the server has stored for this device.
+func (t *Tx) Sent(m *protocol.Message, user string, login uint64) {
+	t.Receive(m, user, login, false)
+}
+
+// Import takes in a message from elsewhere, unless its seq is accounted for.
+func (t *Tx) Import(m *protocol.Message, user string) {
+	if !t.runAt(m.Conv, m.Seq).Kind.missing() {
+		return
+	}
+	t.put(m, 0)
+	e := t.entry(m.Conv)
+	e.Listed = true
+	if m.Seq > e.LastSeq {
+		e.LastSeq, e.Time = m.Seq, m.Time
+	}
+	e.End = max(e.End, m.Seq)
+	t.setEntry(m.Conv, &e)
+}
+
+// Covered takes in a page of the server's history. Where it says other than the store,
+// the store is newer: what was pushed, deleted or recalled since stays so.
+func (t *Tx) Covered(conv protocol.Conv, p *protocol.PageOK, login uint64) {
+	if p.To == 0 {
+		return
+	}
+	for i := range p.Messages {
+		m := &p.Messages[i]
+		if m.Conv == conv && m.Seq >= p.From && m.Seq <= p.To && t.runAt(conv, m.Seq).Kind.missing() {
+			t.put(m, login)
+		}
+	}
+	for _, g := range p.Gaps {
+		t.fill(conv, max(g.From, p.From), min(g.To, p.To), kindOf(g.Reason), Kind.missing)
+	}
+	// A server accounts for every seq of a page. If one does not, asking again would not help.
+	t.fill(conv, p.From, p.To, Evicted, Kind.missing)
+	e := t.entry(conv)
+	e.End = max(e.End, p.To)
+	for i := range p.Messages {
+		if m := &p.Messages[i]; m.Seq > e.LastSeq {
+			e.LastSeq, e.Time = m.Seq, m.Time
+		}
+	}
+	t.setEntry(conv, &e)
+}
+
+// Recall marks messages of ranges as recalled: those of sender, or all if that is empty.
+func (t *Tx) Recall(p *protocol.Recall, user string) {
+	for _, r := range p.Ranges {
+		if r.From == 0 || r.To < r.From || r.To >= maxSeq {
+			continue
+		}
+		t.reach(p.Conv, r.To)
+		if p.Sender == "" {
+			t.drop(p.Conv, r.From, r.To, all)
+			t.setRun(p.Conv, r.From, r.To, Recalled)
+			continue
+		}
+		for _, seq := range t.drop(p.Conv, r.From, r.To, func(m *record) bool { return m.From == p.Sender }) {
+			t.setRun(p.Conv, seq, seq, Recalled)
+		}
+	}
+	t.refreshFor(p.Conv, user)
+}
+
+// DeleteMessages removes messages for good: they are not asked for again.
+func (t *Tx) DeleteMessages(conv protocol.Conv, seqs []uint64, user string) {
+	for _, seq := range seqs {
+		if seq > 0 && seq < maxSeq {
+			t.reach(conv, seq)
+			t.drop(conv, seq, seq, all)
+			t.setRun(conv, seq, seq, Deleted)
+		}
+	}
+	t.refreshFor(conv, user)
+}
+
+// DeleteConversation takes a conversation off the list, unless messages came after upTo.
+// With messages it deletes those up to there, too.
+func (t *Tx) DeleteConversation(conv protocol.Conv, upTo uint64, messages bool, user string) {
+	e := t.entry(conv)
+	if messages && upTo > 0 && upTo < maxSeq {
+		t.drop(conv, 1, upTo, all)
+		t.setRun(conv, 1, upTo, Deleted)
+	}
+	e.Floor = max(e.Floor, upTo)
+	if e.LastSeq <= upTo {
+		e.Listed = false
+	}
+	t.setEntry(conv, &e)
+	t.refreshFor(conv, user)
+}
+
+// Forget removes all that is stored of a conversation, its place in the outbox excepted.
+func (t *Tx) Forget(conv protocol.Conv) {
+	t.drop(conv, 0, maxSeq-1, all)
+	t.kv.Delete(convKey(keyEntry, conv))
+	t.setRun(conv, 1, maxSeq-2, Unknown)
+}
+
+// Reset drops all that did not come in the session of a login: the server's data are
+// those of another time, and its seqs may name other messages.
+func (t *Tx) Reset(login uint64) {
+	for _, prefix := range []byte{keyRun, keyEntry, keyExpiry, keyCursor, keyDelivery} {
+		t.clear(prefix)
+	}
+	type kept struct{ key, value []byte }
+	var keep []kept
+	var drop [][]byte
+	for k, v := range t.kv.Scan([]byte{keyMessage}, []byte{keyMessage + 1}, false) {
+		r := t.readMessage(k, v)
+		if t.err != nil {
+			return
+		}
+		if r.login == login {
+			keep = append(keep, kept{append([]byte{}, k...), append([]byte{}, v...)})
+		} else {
+			drop = append(drop, append([]byte{}, k...))
+		}
+	}
+	for _, k := range drop {
+		t.kv.Delete(k)
+	}
+	for _, k := range keep {
+		r := t.readMessage(k.key, k.value)
+		t.put(&r.Message, login)
+		e := t.entry(r.Conv)
+		e.Listed = true
+		if r.Seq > e.LastSeq {
+			e.LastSeq, e.Time, e.End = r.Seq, r.Time, r.Seq
+		}
+		t.setEntry(r.Conv, &e)
+	}
+}
+
+func (t *Tx) clear(prefix byte) {
+	var keys [][]byte
+	for k := range t.kv.Scan([]byte{prefix}, []byte{prefix + 1}, false) {
+		keys = append(keys, append([]byte{}, k...))
+	}
+	for _, k := range keys {
+		t.kv.Delete(k)
+	}
+}
+
+// Lose notes that limits took from..to from the offline queue.
+func (t *Tx) Lose(l protocol.Lost) {
+	if l.To >= maxSeq {
+		return
+	}
+	t.fill(l.Conv, l.From, l.To, Lost, func(k Kind) bool { return k == Unknown })
+	t.reach(l.Conv, l.To)
+}
+
+// reach notes that a seq is taken.
+func (t *Tx) reach(conv protocol.Conv, seq uint64) {
+	if e := t.entry(conv); seq > e.End {
+		e.End = seq
+		t.setEntry(conv, &e)
+	}
+}
+
+// Message returns the message at a seq, or why there is none: see Page.
+func (t *Tx) Message(conv protocol.Conv, seq uint64) (m protocol.Message, reason string) {
+	if seq == 0 || seq > math.MaxInt64-2 {
+		return protocol.Message{}, ReasonUnknown
+	}
+	k := t.runAt(conv, seq).Kind
+	if k != Held {
+		return protocol.Message{}, reasons[k]
+	}
+	r, _ := t.message(conv, seq)
+	if t.expired(&r.Message) {
+		return protocol.Message{}, protocol.GapExpired
+	}
+	return r.Message, ""
+}

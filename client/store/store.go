@@ -1,0 +1,261 @@
+package store
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// format is the version of keys and values. A store of another one is refused.
+const format = 1
+
+// A Store is the data of one device of one user.
+type Store struct {
+	db DB
+
+	mu      sync.Mutex
+	jobs    []*job // that wait for the Update which runs
+	running bool
+
+	idMu sync.Mutex
+	id   identity
+}
+
+// A job is one call of Update.
+type job struct {
+	run  func(*Tx)
+	done chan error
+	lead bool // set before done gets nil: this caller is to run the next Update
+}
+
+// A Tx is the store inside a transaction.
+type Tx struct {
+	kv  KV
+	now int64 // the server's clock, ms
+	err error // the first value that could not be read
+}
+
+func (t *Tx) decode(b []byte, v value) {
+	if err := decode(b, v); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+// Open reads whose data db holds. service is the name of the server that the client
+// speaks to; a store of another one is refused with ErrForeign. A device that is empty is
+// the one that the store names; a new store makes one up with newDevice.
+func Open(db DB, service, device string, newDevice func() string) (*Store, error) {
+	s := &Store{db: db}
+	fresh := false
+	err := s.View(func(t *Tx) { fresh = !t.name("identity", &s.id) })
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		for m := range Mark(Marks) { // a file of marks may have outlived its store
+			if err := db.SetMark(m, 0); err != nil {
+				return nil, err
+			}
+		}
+		s.id = identity{format: format, service: service}
+	}
+	err = s.Update(func(t *Tx) {
+		switch {
+		case s.id.format != format:
+			t.err = fmt.Errorf("%w: format %d, want %d", ErrCorrupt, s.id.format, format)
+			return
+		case s.id.service != service:
+			t.err = fmt.Errorf("%w: of %s, want %s", ErrForeign, s.id.service, service)
+			return
+		case device != "":
+			s.id.device = device
+		case s.id.device == "":
+			s.id.device = newDevice()
+		}
+		t.setName("identity", &s.id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// User returns whose data the store holds; empty before the first login.
+func (s *Store) User() string { return s.identity().user }
+
+// Device returns the name of this device.
+func (s *Store) Device() string { return s.identity().device }
+
+func (s *Store) identity() identity {
+	s.idMu.Lock()
+	defer s.idMu.Unlock()
+	return s.id
+}
+
+// Login notes that user has logged in, and returns the number of that login in this
+// store. ahead is the server's clock minus ours. A store of another user is refused with
+// ErrForeign.
+func (s *Store) Login(user string, ahead time.Duration) (login uint64, err error) {
+	id := s.identity()
+	if id.user != "" && id.user != user {
+		return 0, s.Update(func(t *Tx) { // which names the file
+			t.err = fmt.Errorf("%w: of %s, the token is of %s", ErrForeign, id.user, user)
+		})
+	}
+	id.user, id.ahead = user, ahead.Milliseconds()
+	id.logins++
+	if err := s.Update(func(t *Tx) { t.setName("identity", &id) }); err != nil {
+		return 0, err
+	}
+	s.idMu.Lock()
+	s.id = id
+	s.idMu.Unlock()
+	return id.logins, nil
+}
+
+// Close waits for transactions that run, and frees the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// SetMark and Marks are those of the DB.
+func (s *Store) SetMark(m Mark, to uint64) error { return s.db.SetMark(m, to) }
+func (s *Store) Marks() [Marks]uint64            { return s.db.Marks() }
+
+func (s *Store) tx(kv KV) *Tx {
+	return &Tx{kv: kv, now: time.Now().UnixMilli() + s.identity().ahead}
+}
+
+// View runs f over what is stored.
+func (s *Store) View(f func(*Tx)) error {
+	return s.db.View(func(kv KV) error {
+		t := s.tx(kv)
+		f(t)
+		return t.err
+	})
+}
+
+// Update runs f and makes its changes durable. Callers that come while another Update
+// waits for the disk share the next one. If one of these meets a damaged value, none of
+// them has changed anything, and all get the error.
+func (s *Store) Update(f func(*Tx)) error {
+	j := &job{run: f, done: make(chan error, 1)}
+	s.mu.Lock()
+	s.jobs = append(s.jobs, j)
+	lead := !s.running
+	s.running = true
+	s.mu.Unlock()
+	if !lead {
+		err := <-j.done
+		if !j.lead {
+			return err
+		}
+	}
+
+	s.mu.Lock()
+	jobs := s.jobs
+	s.jobs = nil
+	s.mu.Unlock()
+	err := s.commit(jobs)
+	for _, other := range jobs {
+		if other != j {
+			other.done <- err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running = len(s.jobs) > 0; s.running {
+		next := s.jobs[0]
+		next.lead = true
+		next.done <- nil
+	}
+	return err
+}
+
+func (s *Store) commit(jobs []*job) error {
+	return s.db.Update(func(kv KV) error {
+		t := s.tx(kv)
+		for _, j := range jobs {
+			if j.run(t); t.err != nil {
+				return t.err
+			}
+		}
+		return nil
+	})
+}
+
+// name reads something that there is one of, and reports whether it is there.
+func (t *Tx) name(name string, v value) bool {
+	b := t.kv.Get(append([]byte{keyName}, name...))
+	if b != nil {
+		t.decode(b, v)
+	}
+	return b != nil
+}
+
+func (t *Tx) setName(name string, v value) {
+	t.kv.Put(append([]byte{keyName}, name...), encode(v))
+}
+
+// A number is a value of its own.
+type number uint64
+
+func (n *number) fields(c *coder) { c.uint((*uint64)(n)) }
+
+// A text is a value of its own.
+type text string
+
+func (s *text) fields(c *coder) { c.text((*string)(s)) }
+
+// next returns the next number of a sequence, the first of which is 1.
+func (t *Tx) next(sequence string) uint64 {
+	var n number
+	t.name(sequence, &n)
+	n++
+	t.setName(sequence, &n)
+	return uint64(n)
+}
+
+// Cursor returns where the next login goes on: that of one-to-one conversations, and
+// those of up to limit groups, the ones that moved last.
+func (t *Tx) Cursor(limit int) (since string, groups []protocol.GroupCursor) {
+	var s text
+	t.name("since", &s)
+	type moved struct {
+		protocol.GroupCursor
+		at uint64
+	}
+	var all []moved
+	for k, v := range t.kv.Scan([]byte{keyCursor}, []byte{keyCursor + 1}, false) {
+		var g cursor
+		t.decode(v, &g)
+		all = append(all, moved{protocol.GroupCursor{Group: string(k[1:]), Cursor: g.text}, g.moved})
+	}
+	slices.SortFunc(all, func(a, b moved) int { return cmp.Compare(a.at, b.at) })
+	for _, m := range all[max(len(all)-limit, 0):] {
+		groups = append(groups, m.GroupCursor)
+	}
+	return string(s), groups
+}
+
+// MoveCursor takes over cursors of a frame. It leaves since if that is empty, and the
+// groups that it does not name.
+func (t *Tx) MoveCursor(since string, groups []protocol.GroupCursor) {
+	if since != "" {
+		s := text(since)
+		t.setName("since", &s)
+	}
+	for _, g := range groups {
+		c := cursor{moved: t.next("moves"), text: g.Cursor}
+		t.kv.Put(append([]byte{keyCursor}, g.Group...), encode(&c))
+	}
+}
+
+// BeginCursor takes over the cursor of a group that has none.
+func (t *Tx) BeginCursor(g protocol.GroupCursor) {
+	if g.Cursor != "" && t.kv.Get(append([]byte{keyCursor}, g.Group...)) == nil {
+		t.MoveCursor("", []protocol.GroupCursor{g})
+	}
+}
