@@ -22,8 +22,16 @@ type call struct {
 	tied bool
 	done chan struct{} // closed when the call has ended
 
+	// kept says that a send is in the outbox on disk, and restored that an earlier process
+	// has put it there, at the time queued.
+	kept, restored bool
+	queued         time.Time
+	outgoing       *Outgoing // of a send
+
 	// Guarded by outbox.mu; err is free to read once done is closed.
 	id       uint64 // of the request; the older of two calls has the lower
+	entry    uint64 // its place in the outbox on disk, if kept
+	saving   bool   // it is on its way to the disk, and not to be written before
 	state    callState
 	written  time.Time   // for the first time; zero before
 	refusals int         // temporary ones so far

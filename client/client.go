@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -26,6 +27,9 @@ type Client struct {
 	out *outbox
 	in  *inbox
 	had *held
+	// disk is nil without a store. settledAll is closed when it is told all answers.
+	disk       *disk
+	settledAll chan struct{}
 
 	stop   context.Context // ends when Close is called
 	end    context.CancelFunc
@@ -43,6 +47,8 @@ type Client struct {
 	session *session // nil while not logged in
 	user    string   // empty before the first login
 	err     error    // why the client ended; before that, why the last attempt failed
+
+	leftAlone []*Outgoing // messages in the outbox on disk that are not sent: see Outgoing.Stale
 	// What a login does not carry, so that restore sends it in every session.
 	background bool
 	watched    map[string]struct{}
@@ -50,7 +56,8 @@ type Client struct {
 }
 
 // New starts a client. It connects by itself; requests wait for that. Close
-// must be called in the end. The only errors are *FieldError.
+// must be called in the end. The only errors are *FieldError and, if the store cannot be
+// opened, *StoreError.
 func New(cfg Config) (*Client, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -70,7 +77,21 @@ func New(cfg Config) (*Client, error) {
 	c.urls = append([]string{cfg.URL}, cfg.MoreURLs...)
 	first := rand.IntN(len(c.urls))
 	c.urls = slices.Concat(c.urls[first:], c.urls[:first])
+	if cfg.Store != nil {
+		if c.disk, err = openDisk(&c.cfg); err != nil {
+			return nil, err
+		}
+		c.user = c.disk.User()
+		c.settledAll = make(chan struct{})
+		if err := c.restoreOutbox(); err != nil {
+			c.disk.Close()
+			return nil, err
+		}
+	}
 	c.stop, c.end = context.WithCancel(context.Background())
+	if c.disk != nil {
+		go c.settleAll()
+	}
 	go c.run()
 	go c.dispatch()
 	return c, nil
@@ -94,6 +115,9 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 			err = fmt.Errorf("%w (last attempt: %w)", err, last)
 		}
 		c.Close()
+		if c.disk != nil {
+			<-c.Done()
+		}
 		return nil, err
 	}
 }
@@ -109,7 +133,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the client has ended and its last handler has returned.
+// Done is closed when the client has ended and its last handler has returned. The file of
+// its store is then free.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err returns why the client ended: ErrClosed, a *KickedError, or the refusal of
@@ -128,8 +153,8 @@ func (c *Client) State() State {
 	return c.state
 }
 
-// User returns the user whose token the server has accepted; empty before the
-// first login.
+// User returns the user whose token the server has accepted; before the first login the
+// one whose data are in the store, or empty.
 func (c *Client) User() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +163,30 @@ func (c *Client) User() string {
 
 // Cursor returns where the device stands: it covers all frames whose handlers
 // have returned. Given as Config.Resume, it lets a later client go on from there.
-func (c *Client) Cursor() Cursor { return c.had.cursor() }
+// With a store it is the store's; a later client takes it from there by itself.
+func (c *Client) Cursor() Cursor {
+	at, err := c.cursor()
+	if err != nil {
+		c.cfg.Log.Error("store not read", "err", err)
+	}
+	return at
+}
+
+func (c *Client) cursor() (at Cursor, err error) {
+	if c.disk == nil {
+		return c.had.cursor(), nil
+	}
+	err = c.disk.View(func(t *store.Tx) { at.Since, at.Groups = t.Cursor(protocol.MaxLoginGroups) })
+	return at, err
+}
+
+// device returns the name of this device.
+func (c *Client) device() string {
+	if c.disk == nil {
+		return c.cfg.Device
+	}
+	return c.disk.Device()
+}
 
 // run holds one session after the other until the client ends.
 func (c *Client) run() {
@@ -175,7 +223,7 @@ func (c *Client) run() {
 // final reports whether connecting again would be of no use: the server kicked
 // the session, or refused the login for a reason that time does not mend.
 func final(err error) bool {
-	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) {
+	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrStoreForeign) {
 		return true
 	}
 	refusal, ok := errors.AsType[*Error](err)
@@ -244,6 +292,9 @@ func (c *Client) clearSession() {
 	c.mu.Lock()
 	c.session = nil
 	c.mu.Unlock()
+	if c.disk != nil {
+		c.disk.forgetTails()
+	}
 	c.in.dropFrames()
 	c.out.disconnected()
 }
@@ -251,11 +302,20 @@ func (c *Client) clearSession() {
 // dispatch calls the handlers, one event after the other. It is the client's last
 // goroutine to end.
 func (c *Client) dispatch() {
+	defer close(c.done)
+	if c.disk != nil {
+		c.dispatchStored()
+		<-c.ended
+		<-c.settledAll
+		if err := c.disk.Close(); err != nil {
+			c.cfg.Log.Error("store not closed", "err", err)
+		}
+		return
+	}
 	for {
 		e, ok := c.in.take()
 		if !ok {
 			<-c.ended
-			close(c.done)
 			return
 		}
 		e.run()

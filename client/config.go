@@ -30,7 +30,8 @@ type Config struct {
 	// return when its context ends.
 	Token func(context.Context) (string, error)
 	// Device names this terminal of the user, 1-64 bytes, the same every time. A
-	// second client with the same device ends the first.
+	// second client with the same device ends the first. With a Store, empty = the name
+	// that the store has; a new store makes one up.
 	Device   string
 	Platform string // "phone", "web" …, at most 64 bytes; for the server's session policy
 
@@ -42,8 +43,14 @@ type Config struct {
 	// conversations and OnMessages gets the last message of each; or
 	// protocol.RecentsQuiet: only the list; or protocol.RecentsOff: neither.
 	Recents string
+	// Store opens what the client keeps on this device: File, Memory, or WithoutStorage,
+	// which is nil. The client closes it at its end: see Done.
+	Store OpenStore
+	// Service names the server whose data the Store holds, so that those of two are never
+	// mixed; empty = the host in URL. With several URLs, or if they may change, name it.
+	Service string
 	// Resume is the Cursor with which this device's last client ended. Zero = a
-	// new device.
+	// new device. With a Store it has to be zero: the store has the cursor.
 	Resume Cursor
 
 	// QueueMessages bounds the sends that have no answer yet, which are many
@@ -67,8 +74,15 @@ type Config struct {
 	HTTPClient *http.Client // for proxies and TLS; nil = http.DefaultClient
 	Log        *slog.Logger // nil discards
 
-	OnMessages            func([]Message) // 1-100 in order, none of them seen before
-	OnSynced              func(Synced)    // comes after all else that a login pushes
+	OnMessages func([]Message) // 1-100 in order, none of them seen before
+	// OnInterrupted gets, before all else, the messages whose OnMessages had begun and not
+	// returned when an earlier process ended: it may have done its work, so compare with
+	// its results. Nil = OnMessages is called with them again. See Exactly once.
+	OnInterrupted func([]Message)
+	// OnSent is called with the outcome of each message in the outbox on disk, also if it
+	// was queued by an earlier process.
+	OnSent                func(Sent)
+	OnSynced              func(Synced) // comes after all else that a login pushes
 	OnReadReport          func(ReadReport)
 	OnReadReceipt         func(ReadReceipt)
 	OnRecall              func(Recall)
@@ -146,14 +160,20 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Token == nil:
 		return c, wrong("Token", "must be set")
-	case len(c.Device) < 1 || len(c.Device) > 64:
+	case len(c.Device) < 1 && c.Store == nil || len(c.Device) > 64:
 		return c, wrong("Device", "must be 1-64 bytes")
+	case c.Store != nil && (c.Resume.Since != "" || len(c.Resume.Groups) > 0):
+		return c, wrong("Resume", "must be zero with a Store")
 	case len(c.Platform) > 64:
 		return c, wrong("Platform", "must be at most 64 bytes")
 	case !slices.Contains([]string{"", protocol.RecentsOn, protocol.RecentsQuiet, protocol.RecentsOff}, c.Recents):
 		return c, wrong("Recents", "must be empty, on, quiet or off")
 	case len(c.Resume.Groups) > protocol.MaxLoginGroups:
 		return c, wrong("Resume", "must have at most %d groups", protocol.MaxLoginGroups)
+	}
+	if c.Service == "" {
+		u, _ := url.Parse(c.URL) // parsed before
+		c.Service = u.Host
 	}
 	if c.Recents == "" {
 		c.Recents = protocol.RecentsOn

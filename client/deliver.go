@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -33,26 +34,38 @@ func (s *session) event(f *protocol.ServerFrame) (event, error) {
 	cfg := &s.c.cfg
 	switch f.Op {
 	case protocol.OpOnNewMessage:
+		if s.c.disk != nil {
+			return s.keptMessages(f)
+		}
 		return eventOf(f, eventFrame, s.deliver)
 	case protocol.OpOnConversations:
+		if s.c.disk != nil {
+			return keptEvent(s, f, func(_ *store.Tx, p *protocol.SyncedPart) { s.parts.Add(p) }, nil)
+		}
 		return eventOf(f, eventFrame, func(p protocol.SyncedPart) { s.parts.Add(&p) })
 	case protocol.OpOnSynced:
+		if s.c.disk != nil {
+			return keptEvent(s, f, s.keepSynced, s.keptSynced)
+		}
 		return eventOf(f, eventFrame, s.synced)
 	case protocol.OpOnReadReport:
-		return eventOf(f, eventFrame, cfg.OnReadReport)
+		return keptEvent(s, f, s.keepRead, cfg.OnReadReport)
 	case protocol.OpOnReadReceipt:
-		return eventOf(f, eventFrame, cfg.OnReadReceipt)
+		return keptEvent(s, f, s.keepReceipt, cfg.OnReadReceipt)
 	case protocol.OpOnRecall:
-		return eventOf(f, eventFrame, cfg.OnRecall)
+		return keptEvent(s, f, s.keepRecall, cfg.OnRecall)
 	case protocol.OpOnMessageDeleted:
-		return eventOf(f, eventFrame, cfg.OnMessagesDeleted)
+		return keptEvent(s, f, s.keepMessagesDeleted, cfg.OnMessagesDeleted)
 	case protocol.OpOnConversationDeleted:
-		return eventOf(f, eventFrame, cfg.OnConversationDeleted)
+		return keptEvent(s, f, s.keepConversationDeleted, cfg.OnConversationDeleted)
 	case protocol.OpOnConversationChanged:
-		return eventOf(f, eventFrame, cfg.OnConversationChanged)
+		return keptEvent(s, f, s.keepChanged, cfg.OnConversationChanged)
 	case protocol.OpOnBlocked:
 		return eventOf(f, eventFrame, cfg.OnBlocked)
 	case protocol.OpOnGroupEvent:
+		if s.c.disk != nil {
+			return keptEvent(s, f, s.keepGroupEvent, cfg.OnGroupEvent)
+		}
 		return eventOf(f, eventFrame, s.groupEvent)
 	case protocol.OpOnTyping:
 		return eventOf(f, eventSignal, cfg.OnTyping)
@@ -136,7 +149,11 @@ func (s *session) synced(p protocol.Synced) {
 	if s.c.cfg.OnSynced != nil {
 		s.c.cfg.OnSynced(p)
 	}
-	var groups []protocol.GroupCursor
+	s.c.had.move(p.Cursor, groupCursors(&p))
+}
+
+// groupCursors returns the cursors of groups in the lists of an onSynced.
+func groupCursors(p *protocol.Synced) (groups []protocol.GroupCursor) {
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Groups} {
 		for _, c := range list {
 			if c.Conv.Group && c.Cursor != "" {
@@ -144,5 +161,5 @@ func (s *session) synced(p protocol.Synced) {
 			}
 		}
 	}
-	s.c.had.move(p.Cursor, groups)
+	return groups
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -20,6 +21,13 @@ var (
 	// ErrUnknown means that the request may have been carried out: it was
 	// written and no answer came. To send the message again, give the same CID.
 	ErrUnknown = errors.New("client: outcome unknown")
+	// ErrQueued means that a message is in the outbox on disk: it goes out when the
+	// client, or a later one with this store, has a connection. It is not lost.
+	ErrQueued = errors.New("client: in the outbox")
+	// ErrCanceled is the outcome of a message that was taken out of the outbox.
+	ErrCanceled = errors.New("client: canceled")
+	// ErrNoStore means that the client has no store, or stores nothing of the conversation.
+	ErrNoStore = errors.New("client: no store")
 	// ErrUnauthorized is what errors.Is finds in an *Error of code "unauthorized".
 	// Config.Token returns it if there is no token any more, which ends the client.
 	ErrUnauthorized = errors.New("client: unauthorized")
@@ -67,6 +75,30 @@ type KickedError struct {
 }
 
 func (e *KickedError) Error() string { return "client: kicked: " + e.Reason }
+
+// A StoreError reports that the store cannot be opened, read or written. It names the file.
+// errors.Is finds ErrStoreLocked, ErrStoreCorrupt and ErrStoreForeign in it.
+type StoreError = store.Error
+
+var (
+	// ErrStoreLocked means that another client has the file open.
+	ErrStoreLocked = store.ErrLocked
+	// ErrStoreCorrupt means that the file is no store, or is damaged.
+	ErrStoreCorrupt = store.ErrCorrupt
+	// ErrStoreForeign means that the store holds data of another user, or of another service.
+	ErrStoreForeign = store.ErrForeign
+)
+
+// A GapError says why there is no message at a seq.
+type GapError struct {
+	Conv   string
+	Seq    uint64
+	Reason string // that of a Gap, or ReasonUnknown beyond the newest message
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("client: no message %d in %s: %s", e.Seq, e.Conv, e.Reason)
+}
 
 // A FieldError reports an argument or a field of Config that breaks a rule. It
 // is found before anything is sent.

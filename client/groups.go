@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -53,7 +54,7 @@ func (c *Client) CreateGroup(ctx context.Context, g NewGroup) (group string, fai
 	var ok protocol.CreateGroupOK
 	err = c.ask(ctx, protocol.OpCreateGroup, &ok, args)
 	if err == nil {
-		c.had.begin(ok.Group, ok.Cursor)
+		c.begin(ok.Group, ok.Cursor)
 	}
 	return ok.Group, ok.Failed, err
 }
@@ -67,7 +68,7 @@ func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending 
 	var ok protocol.JoinGroupOK
 	err = c.ask(ctx, protocol.OpJoinGroup, &ok, &protocol.GroupArgs{Group: group, Message: message})
 	if err == nil {
-		c.had.begin(group, ok.Cursor)
+		c.begin(group, ok.Cursor)
 	}
 	return ok.Pending, err
 }
@@ -270,6 +271,19 @@ func (c *Client) Members(ctx context.Context, group, after string, limit int) (m
 	var ok protocol.MembersOK
 	err = c.ask(ctx, protocol.OpGetMembers, &ok, &protocol.GetMembersArgs{Group: group, After: after, Limit: limit})
 	return ok.Members, ok.More, err
+}
+
+// begin takes over the cursor that creating or joining a group returned, unless the device
+// has one of the group already.
+func (c *Client) begin(group, cursor string) {
+	if c.disk == nil {
+		c.had.begin(group, cursor)
+		return
+	}
+	err := c.disk.Update(func(t *store.Tx) { t.BeginCursor(protocol.GroupCursor{Group: group, Cursor: cursor}) })
+	if err != nil {
+		c.cfg.Log.Error("cursor of a group not stored", "group", group, "err", err)
+	}
 }
 
 // properties encodes the properties of a group; nil for nil.

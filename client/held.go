@@ -23,8 +23,8 @@ type Cursor struct {
 	Groups []protocol.GroupCursor
 }
 
-// held is what this device has received. A store that keeps messages, ids and
-// cursors on disk could take its place, with the same methods.
+// held is what this device has received, if it has no store. With one it has the ids of
+// what is in no store yet, or never will be.
 type held struct {
 	mu    sync.Mutex
 	at    Cursor
@@ -71,6 +71,14 @@ func (h *held) begin(group, cursor string) {
 	if cursor != "" && !known {
 		h.move("", []protocol.GroupCursor{{Group: group, Cursor: cursor}})
 	}
+}
+
+// has reports whether a message is held.
+func (h *held) has(id protocol.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.seen[id]
+	return ok
 }
 
 // add notes a message as held and reports whether it is new.

@@ -3,6 +3,8 @@ package client
 import (
 	"slices"
 	"sync"
+
+	"github.com/belfry-im/belfry/client/store"
 )
 
 // Bounds of the events that wait for the application's handlers. The server
@@ -22,6 +24,10 @@ type event struct {
 	kind eventKind
 	size int // bytes of the frame
 	run  func()
+	// keep, unless nil, writes what a frame says into the store, before run. from is the
+	// session that the frame came in.
+	keep func(*store.Tx)
+	from *session
 }
 
 type eventKind uint8
@@ -30,16 +36,18 @@ const (
 	eventFrame  eventKind = iota // dropped with its connection
 	eventSignal                  // a frame that may be dropped
 	eventState                   // of the client itself; the newest replaces one right before it
+	eventSent                    // an outcome from the outbox, which bounds them; dropped with the client alone
 	eventFinal                   // the client's last events; never dropped
 )
 
 // inbox is the queue between the connections and the dispatching goroutine.
 type inbox struct {
-	mu     sync.Mutex
-	filled sync.Cond
-	events []event
-	bytes  int
-	closed bool
+	mu      sync.Mutex
+	filled  sync.Cond
+	events  []event
+	bytes   int
+	running int // events that takeAll has given and next has not counted
+	closed  bool
 }
 
 func newInbox() *inbox {
@@ -95,11 +103,31 @@ func (b *inbox) take() (event, bool) {
 	return e, true
 }
 
+// takeAll waits for events and takes all there are. The caller calls next before it runs
+// each of them. It returns false when the inbox is closed and its final events are taken.
+func (b *inbox) takeAll() ([]event, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.events) == 0 && !b.closed {
+		b.filled.Wait()
+	}
+	all := b.events
+	b.events, b.bytes, b.running = nil, 0, len(all)
+	return all, len(all) > 0
+}
+
+// next notes that one more of the events of takeAll runs.
+func (b *inbox) next() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running--
+}
+
 // empty reports whether no event waits for a handler.
 func (b *inbox) empty() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.events) == 0
+	return len(b.events) == 0 && b.running == 0
 }
 
 // dropFrames drops the pushes of a lost connection that no handler was called
@@ -107,7 +135,7 @@ func (b *inbox) empty() bool {
 func (b *inbox) dropFrames() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keep(eventState, eventFinal)
+	b.keep(eventState, eventSent, eventFinal)
 }
 
 // close drops all events but the final ones. take returns these and then false.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -26,25 +27,12 @@ type Query struct {
 
 // History fetches a page of what the server keeps of a conversation. The page
 // accounts for every seq from From to To: there is its message, or a gap with
-// the reason. Messages seen this way may still come through OnMessages.
+// the reason. It neither reads nor writes the store: see Messages. Messages seen this way
+// may still come through OnMessages.
 func (c *Client) History(ctx context.Context, conv string, q Query) (Page, error) {
-	of, err := protocol.ParseConv(conv)
+	of, err := q.check(conv)
 	if err != nil {
 		return Page{}, err
-	}
-	given := 0
-	for _, set := range []bool{q.Before != 0, q.After != 0 || q.FromStart, q.From != 0 || q.To != 0} {
-		if set {
-			given++
-		}
-	}
-	switch {
-	case given > 1:
-		return Page{}, wrong("Query", "must have only one of Before, After or FromStart, and From..To")
-	case q.From > q.To || q.From == 0 && q.To != 0:
-		return Page{}, wrong("From", "must be at least 1 and at most To")
-	case q.Limit < 0 || q.Limit > protocol.MaxMessages:
-		return Page{}, wrong("Limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
 	}
 	var page Page
 	err = c.ask(ctx, protocol.OpGetMessage, &page, &protocol.GetMessageArgs{
@@ -55,7 +43,7 @@ func (c *Client) History(ctx context.Context, conv string, q Query) (Page, error
 }
 
 // Recents lists the recent conversations, newest first, each with its last
-// message. If More is set, the answer had no room for the others; Conversations
+// message. If More is set, the answer had no room for the others; ServerConversations
 // lists all.
 func (c *Client) Recents(ctx context.Context) (ConversationList, error) {
 	var ok ConversationList
@@ -63,11 +51,11 @@ func (c *Client) Recents(ctx context.Context) (ConversationList, error) {
 	return ok, err
 }
 
-// Conversations lists all conversations and groups but those that the user has
-// deleted: first those with users, the one with the newest message first, then
+// ServerConversations lists all conversations and groups that the server has, but those that
+// the user has deleted: first those with users, the one with the newest message first, then
 // groups by name. after is "" for the first page and the After of the page before
 // for others, as long as that has More. A limit is 1-100; 0 = 20.
-func (c *Client) Conversations(ctx context.Context, after string, limit int) (ConversationList, error) {
+func (c *Client) ServerConversations(ctx context.Context, after string, limit int) (ConversationList, error) {
 	if limit < 0 || limit > protocol.MaxMessages {
 		return ConversationList{}, wrong("limit", "must be 1-%d, or 0 for %d", protocol.MaxMessages, protocol.DefaultPageLimit)
 	}
@@ -84,8 +72,13 @@ func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unrea
 		return 0, err
 	}
 	var ok protocol.ReadReportOK
-	err = c.ask(ctx, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq})
-	return ok.Unread, err
+	if err = c.ask(ctx, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq}); err != nil {
+		return 0, err
+	}
+	return ok.Unread, c.store(of, func(t *store.Tx) {
+		t.Read(of, seq, c.disk.User())
+		t.SetUnread(of, ok.Unread)
+	})
 }
 
 // Recall takes back a message for everybody. Once the server's recall window (2
@@ -98,28 +91,112 @@ func (c *Client) Recall(ctx context.Context, conv string, seq uint64) error {
 	return c.ask(ctx, protocol.OpRecall, nil, &protocol.RecallArgs{Conv: of, Seq: seq})
 }
 
-// DeleteMessages hides 1-100 messages from the user's own view.
+// DeleteMessages hides 1-100 messages from the user's own view, on all devices, and removes
+// them from the store.
 func (c *Client) DeleteMessages(ctx context.Context, conv string, seqs ...uint64) error {
-	of, err := protocol.ParseConv(conv)
+	of, err := messagesOf(conv, seqs)
 	if err != nil {
 		return err
 	}
-	if len(seqs) < 1 || len(seqs) > protocol.MaxSeqs || slices.Contains(seqs, 0) {
-		return wrong("seqs", "must be 1-%d; each must be at least 1", protocol.MaxSeqs)
+	if err := c.ask(ctx, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs}); err != nil {
+		return err
 	}
-	return c.ask(ctx, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs})
+	return c.store(of, func(t *store.Tx) { t.DeleteMessages(of, seqs, c.disk.User()) })
+}
+
+// DeleteLocalMessages removes 1-100 messages from the store alone, for good: they are not
+// fetched again, nor passed to OnMessages. The user's other devices keep them. Seqs beyond
+// the newest that the store knows are left out.
+func (c *Client) DeleteLocalMessages(conv string, seqs ...uint64) error {
+	of, err := messagesOf(conv, seqs)
+	if err != nil {
+		return err
+	}
+	if !c.disk.stores(of) {
+		return ErrNoStore
+	}
+	return c.store(of, func(t *store.Tx) {
+		newest := t.Entry(of).End
+		known := slices.DeleteFunc(slices.Clone(seqs), func(seq uint64) bool { return seq > newest })
+		t.DeleteMessages(of, known, c.disk.User())
+	})
+}
+
+func messagesOf(conv string, seqs []uint64) (protocol.Conv, error) {
+	if len(seqs) < 1 || len(seqs) > protocol.MaxSeqs || slices.Contains(seqs, 0) || slices.Max(seqs) > protocol.MaxInt {
+		return protocol.Conv{}, wrong("seqs", "must be 1-%d; each must be 1-%d", protocol.MaxSeqs, uint64(protocol.MaxInt))
+	}
+	return protocol.ParseConv(conv)
 }
 
 // DeleteConversation takes a conversation off the user's recents and its messages
 // out of the user's offline queue. With messages it deletes the history, too.
-// Other users keep theirs.
+// Other users keep theirs. The store does the same with what it has up to now.
 func (c *Client) DeleteConversation(ctx context.Context, conv string, messages bool) error {
 	of, err := protocol.ParseConv(conv)
 	if err != nil {
 		return err
 	}
-	return c.ask(ctx, protocol.OpDeleteConversation, nil, &protocol.DeleteConversationArgs{Conv: of, Messages: messages})
+	if err := c.ask(ctx, protocol.OpDeleteConversation, nil, &protocol.DeleteConversationArgs{Conv: of, Messages: messages}); err != nil {
+		return err
+	}
+	return c.store(of, func(t *store.Tx) { t.DeleteConversation(of, t.Entry(of).End, messages, c.disk.User()) })
 }
+
+// DeleteLocalConversation does what DeleteConversation does in the store alone. A new message
+// lists the conversation again.
+func (c *Client) DeleteLocalConversation(conv string, messages bool) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	if !c.disk.stores(of) {
+		return ErrNoStore
+	}
+	return c.store(of, func(t *store.Tx) { t.DeleteConversation(of, t.Entry(of).End, messages, c.disk.User()) })
+}
+
+// store writes to the store what the server has agreed to, if the conversation is stored.
+func (c *Client) store(conv protocol.Conv, f func(*store.Tx)) error {
+	if !c.disk.stores(conv) {
+		return nil
+	}
+	return c.disk.Update(f)
+}
+
+// A ConversationPage is a page of the conversations in the store.
+type ConversationPage struct {
+	List []Conversation // each with its last message, if that is in the store
+	More bool           // there are more behind these
+	// Unread sums up what is unread in all conversations, and UnreadUnmuted in those that
+	// are not muted.
+	Unread, UnreadUnmuted int
+}
+
+// Conversations lists the conversations in the store, without asking anybody: those that
+// the user has pinned, then the one with the newest message first. It leaves out skip of
+// them and returns up to limit (1-1,000, 0 = 100). The store knows the conversations
+// that logins have named, or that messages came in: see ServerConversations for all.
+func (c *Client) Conversations(skip, limit int) (ConversationPage, error) {
+	switch {
+	case skip < 0:
+		return ConversationPage{}, wrong("skip", "must not be negative")
+	case limit < 0 || limit > maxListed:
+		return ConversationPage{}, wrong("limit", "must be 1-%d, or 0 for %d", maxListed, maxListed/10)
+	case c.disk == nil:
+		return ConversationPage{}, ErrNoStore
+	case limit == 0:
+		limit = maxListed / 10
+	}
+	var list ConversationPage
+	err := c.disk.View(func(t *store.Tx) {
+		list.List, list.More, list.Unread, list.UnreadUnmuted = t.Conversations(skip, limit)
+	})
+	return list, err
+}
+
+// maxListed bounds a page of Conversations.
+const maxListed = 1000
 
 // A Setting changes the user's settings of a conversation; nil fields change
 // nothing.

@@ -52,7 +52,7 @@ func TestOps(t *testing.T) {
 		{
 			"getConversations",
 			func(ctx context.Context, c *Client) (any, error) {
-				list, err := c.Conversations(ctx, "u9", 0)
+				list, err := c.ServerConversations(ctx, "u9", 0)
 				return fmt.Sprintf("%s %v %s", list.Conversations[0].Conv, list.More, list.After), err
 			},
 			"map[after:u9]",

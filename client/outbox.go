@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,9 +32,14 @@ const (
 type outbox struct {
 	maxSends, maxBytes int
 	wake               chan struct{} // to the writer: there may be something to take
+	// With a store, settle takes over calls that are kept and have ended, and closes their
+	// done when the store knows; wrote is told which of them are written.
+	settled func(*call)
+	wrote   func(entry uint64)
 
 	mu       sync.Mutex
 	lastID   uint64
+	last     uint64 // entry of the outbox on disk
 	calls    map[uint64]*call
 	lanes    map[protocol.Conv][]*call // sends per conversation, oldest first; only the first is written
 	ready    []*call                   // callReady, in the order to write them
@@ -63,9 +69,14 @@ func (o *outbox) submit(c *call) error {
 		return o.closed
 	case c.tied && !o.online:
 		return ErrOffline
+	case c.restored: // its place was taken when it was queued
 	case c.send == nil && len(o.calls)-o.sends >= maxCalls,
 		c.send != nil && (o.sends >= o.maxSends || o.bytes+len(c.send.Body) > o.maxBytes):
 		return ErrQueueFull
+	}
+	if c.kept && !c.restored {
+		o.last++
+		c.entry, c.saving = o.last, true
 	}
 	o.lastID++
 	c.id = o.lastID
@@ -76,13 +87,29 @@ func (o *outbox) submit(c *call) error {
 		o.bytes += len(c.send.Body)
 		lane := append(o.lanes[c.send.Conv], c)
 		o.lanes[c.send.Conv] = lane
-		if len(lane) > 1 {
+		if len(lane) > 1 || c.saving {
 			c.state = callBehind
 			return nil
 		}
 	}
 	o.makeReady(c)
 	return nil
+}
+
+// saved lets a call be written that is on disk now, or ends it with the error for which it
+// is not.
+func (o *outbox) saved(c *call, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c.saving = false
+	switch {
+	case c.state == callDone:
+	case err != nil:
+		c.kept = false
+		o.finish(c, err)
+	case o.lanes[c.send.Conv][0] == c:
+		o.makeReady(c)
+	}
 }
 
 // newID returns an id for a request without a call.
@@ -106,6 +133,12 @@ func (o *outbox) take(now time.Time) *call {
 	o.ready = o.ready[1:]
 	c.state = callInFlight
 	o.inFlight++
+	if c.kept && o.wrote != nil {
+		o.wrote(c.entry)
+	}
+	if age := now.Sub(c.queued); c.restored && (age >= lateAfter || age < 0) {
+		c.send.Retry = true // the mark that it was written may be lost, and the clock wrong
+	}
 	if c.written.IsZero() {
 		c.written = now
 	} else if c.send != nil && now.Sub(c.written) >= lateAfter {
@@ -156,7 +189,7 @@ func (o *outbox) settle(m *protocol.Message) bool {
 	defer o.mu.Unlock()
 	lane := o.lanes[m.Conv]
 	i := slices.IndexFunc(lane, func(c *call) bool {
-		return c.send.CID == string(m.CID) && !c.written.IsZero() && slices.Equal(c.send.Body, m.Body)
+		return c.send.CID == string(m.CID) && (c.restored || !c.written.IsZero()) && slices.Equal(c.send.Body, m.Body)
 	})
 	if i < 0 {
 		return false
@@ -179,11 +212,39 @@ func (o *outbox) abandon(c *call, cause error) error {
 	if c.refused != nil {
 		err = fmt.Errorf("%w (last answer: %w)", cause, c.refused)
 	}
+	if c.kept {
+		return fmt.Errorf("%w: %w", ErrQueued, err)
+	}
 	if c.maybeDone() {
 		err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	o.finish(c, err)
 	return c.err
+}
+
+// cancel ends a call, and reports whether it was never written.
+func (o *outbox) cancel(c *call) (unsent bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c.state == callDone {
+		return false
+	}
+	unsent = !c.maybeDone()
+	o.finish(c, ErrCanceled)
+	return unsent
+}
+
+// keptCalls lists the calls that are on disk, in order.
+func (o *outbox) keptCalls() (list []*call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.calls {
+		if c.kept && !c.saving {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b *call) int { return cmp.Compare(a.entry, b.entry) })
+	return list
 }
 
 // refuse ends a call that take gave and that cannot be written.
@@ -230,9 +291,12 @@ func (o *outbox) close(cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = cause
+	o.settled = nil // what is on disk stays there, for a later client
 	for _, c := range o.calls {
 		err := cause
-		if c.maybeDone() {
+		if c.kept {
+			err = errors.Join(cause, ErrQueued)
+		} else if c.maybeDone() {
 			err = errors.Join(cause, ErrUnknown)
 		}
 		o.finish(c, err)
@@ -260,12 +324,16 @@ func (o *outbox) finish(c *call, err error) {
 			delete(o.lanes, c.send.Conv)
 		} else {
 			o.lanes[c.send.Conv] = lane
-			if lane[0].state == callBehind {
+			if lane[0].state == callBehind && !lane[0].saving {
 				o.makeReady(lane[0])
 			}
 		}
 	}
-	close(c.done)
+	if c.kept && o.settled != nil {
+		o.settled(c)
+	} else {
+		close(c.done)
+	}
 	o.signal()
 }
 

@@ -42,7 +42,8 @@ type SendResult struct {
 //
 // Errors: *protocol.FieldError and ErrQueueFull before anything is sent, *Error
 // when the server refuses, ErrClosed, or the error of ctx; the last two together
-// with ErrUnknown if the message may have been stored.
+// with ErrUnknown if the message may have been stored. With a store they come together with
+// ErrQueued instead: the message is on disk and goes out.
 func (c *Client) Send(ctx context.Context, conv string, body any, o SendOptions) (SendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return SendResult{CID: o.CID}, err
@@ -55,42 +56,52 @@ func (c *Client) Send(ctx context.Context, conv string, body any, o SendOptions)
 }
 
 // Queue gives a message its place among the sends to its conversation, and
-// returns without waiting for the answer; Outgoing.Wait returns that.
+// returns without waiting for the answer; Outgoing.Wait returns that. With a store the
+// message is on disk when Queue returns: it goes out even if this process ends. If it
+// cannot be written there, the error is a *StoreError and nothing is sent.
 func (c *Client) Queue(conv string, body any, o SendOptions) (*Outgoing, error) {
 	args, err := sendArgs(conv, body, o)
 	if err != nil {
 		return nil, err
 	}
-	p := &Outgoing{out: c.out, result: SendResult{CID: args.CID}}
+	p := c.outgoing(args)
+	p.call.tied, p.call.queued = o.OnlineOnly, time.Now()
+	p.call.kept = !o.OnlineOnly && c.disk.stores(args.Conv)
+	if err := c.out.submit(p.call); err != nil {
+		return nil, err
+	}
+	if p.call.kept {
+		if err := c.save(p.call); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// outgoing returns a message that is not submitted yet.
+func (c *Client) outgoing(args *protocol.SendArgs) *Outgoing {
+	p := &Outgoing{c: c, out: c.out, result: SendResult{CID: args.CID}}
 	p.call = &call{
-		op: protocol.OpSend, args: args, send: args, tied: o.OnlineOnly,
+		op: protocol.OpSend, args: args, send: args, outgoing: p,
 		sent: func(ok protocol.SendOK) {
 			p.result = SendResult{args.CID, ok.ID, ok.Seq, ok.Time, ok.Duplicate}
 			c.had.add(ok.ID) // a later login may push it, as a message of another session
 		},
 	}
-	if err := c.out.submit(p.call); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p
 }
 
 // An Outgoing is a message that waits for the server to store it.
 type Outgoing struct {
+	c      *Client
 	out    *outbox
 	call   *call
 	result SendResult // final when the call is done
+	stale  bool
 }
 
 // CID is the sender's id of the message.
 func (p *Outgoing) CID() string { return p.call.send.CID }
-
-// Wait waits for the answer as Send does. If ctx ends first, a message that was
-// not written yet is taken back, and one that was is not repeated.
-func (p *Outgoing) Wait(ctx context.Context) (SendResult, error) {
-	err := p.out.wait(ctx, p.call)
-	return p.result, err
-}
 
 func sendArgs(conv string, body any, o SendOptions) (*protocol.SendArgs, error) {
 	a := &protocol.SendArgs{CID: o.CID, Retry: o.Retry, Mentions: o.Mentions}

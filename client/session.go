@@ -36,6 +36,15 @@ type session struct {
 
 	parts protocol.SyncedPart // of onSynced, so far; used by the dispatching goroutine alone
 
+	// With a store: the number of this login there, with which cursors it was made, what
+	// ends the session, and whether the store has failed it, for the dispatching goroutine.
+	login  uint64
+	since  bool
+	groups []protocol.GroupCursor
+	ctx    context.Context // of the session; ended by end
+	end    context.CancelCauseFunc
+	broken bool
+
 	frame     []byte             // the writer's buffer
 	typing    chan protocol.Conv // notices for the writer
 	handled   atomic.Uint64      // newest delivery number that handlers have returned from
@@ -54,10 +63,9 @@ func (c *Client) serve() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	c.setSession(s)
-
-	ctx, end := context.WithCancelCause(context.Background())
+	ctx, end := s.ctx, s.end
 	defer end(nil)
+	c.setSession(s)
 	// A logout that gets nowhere must not hold up Close.
 	defer context.AfterFunc(c.stop, func() {
 		time.AfterFunc(logoutTime, func() { end(ErrClosed) })
@@ -111,11 +119,16 @@ func (c *Client) login(token string) (_ *session, err error) {
 		return nil, fmt.Errorf("client: connect: the server speaks %q, want %q", ws.Subprotocol(), want)
 	}
 	s := &session{c: c, ws: ws, born: time.Now(), typing: make(chan protocol.Conv, maxNotices)}
-	at := c.had.cursor()
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	at, err := c.cursor()
+	if err != nil {
+		return nil, err
+	}
+	s.since, s.groups = at.Since != "", at.Groups
 	id := c.out.newID()
 	err = s.writeRequest(ctx, id, protocol.OpLogin, &protocol.LoginArgs{
 		Token:        token,
-		Device:       c.cfg.Device,
+		Device:       c.device(),
 		Platform:     c.cfg.Platform,
 		HasSince:     at.Since != "",
 		Since:        at.Since,
@@ -134,6 +147,12 @@ func (c *Client) login(token string) (_ *session, err error) {
 	s.user, s.limits = ok.User, ok.Limits
 	s.ahead = time.Until(time.UnixMilli(ok.ServerTime))
 	s.born = time.Now()
+	if c.disk != nil {
+		if s.login, err = c.disk.Login(s.user, s.ahead); err != nil {
+			return nil, err
+		}
+		c.disk.login.Store(s.login)
+	}
 	return s, nil
 }
 

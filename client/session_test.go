@@ -142,6 +142,7 @@ func TestReconnect(t *testing.T) {
 		var attempts atomic.Int64
 		cfg.Token = func(context.Context) (string, error) { attempts.Add(1); return "t", nil }
 		c := start(t, cfg)
+		synctest.Wait() // or "connecting" could be left out
 		p, _ := s.login()
 		synctest.Wait()
 		s.refuse.Store(true)

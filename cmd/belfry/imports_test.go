@@ -50,6 +50,7 @@ var ours = []struct {
 	{"gateway/console", nil, "pages come from files; what they ask for, they ask of the listeners"},
 	{"gateway/webhook", []string{"gateway/turns"}, "it tells events to a receiver, and knows nothing of what they mean"},
 	{"client", []string{"client", "gateway/protocol"}, "an application links the client; the server must not come with it"},
+	{"client/store", []string{"gateway/protocol"}, "what is kept does not depend on how it came"},
 	{"loadtest", []string{"loadtest", "client", "gateway/protocol"}, "a load generator sees what a client sees, or it measures something else"},
 	{"cmd/belfry/e2e", []string{"cmd/belfry/e2e"}, "what checks the contract is written after its text, and uses nothing of what it checks"},
 	{"cmd", []string{"cmd", "client", "gateway", "loadtest", "raftstore", "shard"}, "the binary wires everything"},

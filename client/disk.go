@@ -1,0 +1,249 @@
+package client
+
+import (
+	"crypto/rand"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/belfry-im/belfry/client/store"
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// An OpenStore opens the store of a client.
+type OpenStore func() (store.DB, error)
+
+// WithoutStorage is the zero Config.Store: nothing is kept beyond the client's life, and
+// what reads the store returns ErrNoStore.
+var WithoutStorage OpenStore
+
+// File is a store in a bbolt file, one per user and service. The file and its folder are
+// made if they are not there, readable by their owner alone. Beside it lies a small file
+// with the suffix ".marks".
+func File(path string) OpenStore {
+	return func() (store.DB, error) { return store.OpenFile(path) }
+}
+
+// Memory is a store that ends with the process. Clients that are given the same one, one
+// after the other, go on with it.
+func Memory() OpenStore {
+	db := store.Memory()
+	return func() (store.DB, error) { return db, nil }
+}
+
+// disk is a client's store, with what is known of it for as long as the client lives.
+type disk struct {
+	*store.Store
+
+	login   atomic.Uint64 // number of the present session in the store
+	resets  atomic.Uint64 // how often the store was reset
+	handled uint64        // newest delivery that is done with; used by the dispatching goroutine alone
+
+	mu   sync.Mutex
+	off  map[protocol.Conv]bool // conversations of which nothing is stored
+	tail tails
+	busy map[protocol.Conv]chan struct{} // conversations that are being filled
+
+	settled chan struct{} // has a value if there is something to settle
+	calls   []*call       // kept calls that have ended; guarded by mu
+}
+
+// tails says of which conversations the store is sure to have the newest seq: the
+// session has been told, and is told of what comes.
+type tails struct {
+	users bool // all with users
+	known map[protocol.Conv]bool
+}
+
+func openDisk(cfg *Config) (*disk, error) {
+	db, err := cfg.Store()
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(db, cfg.Service, cfg.Device, func() string { return rand.Text()[:16] })
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	d := &disk{
+		Store: s, off: make(map[protocol.Conv]bool), busy: make(map[protocol.Conv]chan struct{}),
+		settled: make(chan struct{}, 1),
+	}
+	d.forgetTails()
+	err = s.View(func(t *store.Tx) {
+		for _, conv := range t.AllDisabled() {
+			d.off[conv] = true
+		}
+	})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// stores reports whether a conversation is stored.
+func (d *disk) stores(conv protocol.Conv) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.off[conv]
+}
+
+func (d *disk) forgetTails() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tail = tails{known: make(map[protocol.Conv]bool)}
+}
+
+func (d *disk) knowTail(convs ...protocol.Conv) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, conv := range convs {
+		d.tail.known[conv] = true
+	}
+}
+
+func (d *disk) tailKnown(conv protocol.Conv) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tail.known[conv] || d.tail.users && !conv.Group
+}
+
+// synced notes of which conversations an onSynced has told the newest seq. since says whether
+// the login had a cursor, and given of which groups.
+func (d *disk) synced(p *protocol.Synced, since bool, given []protocol.GroupCursor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {
+		for i := range list {
+			d.tail.known[list[i].Conv] = true
+		}
+	}
+	if p.Reset {
+		return
+	}
+	d.tail.users = since
+	for _, g := range given {
+		d.tail.known[protocol.GroupConv(g.Group)] = true
+	}
+}
+
+// DisableStorage has nothing of a conversation stored from now on, also by later clients
+// with this store, and removes what is. Its messages are passed to OnMessages as without a
+// store: one that was pushed and not handled when the process ends may be missed, and
+// sends to it are not kept. EnableStorage undoes it.
+func (c *Client) DisableStorage(conv string) error { return c.setStorage(conv, false) }
+
+// EnableStorage undoes DisableStorage, for messages from now on.
+func (c *Client) EnableStorage(conv string) error { return c.setStorage(conv, true) }
+
+func (c *Client) setStorage(conv string, on bool) error {
+	of, err := protocol.ParseConv(conv)
+	if err != nil {
+		return err
+	}
+	d := c.disk
+	if d == nil {
+		return ErrNoStore
+	}
+	d.mu.Lock()
+	d.off = maps.Clone(d.off)
+	if on {
+		delete(d.off, of)
+	} else {
+		d.off[of] = true
+	}
+	d.mu.Unlock()
+	return d.Update(func(t *store.Tx) { t.Disable(of, !on) })
+}
+
+// dispatchStored is dispatch with a store: before it calls the handlers of the events that
+// have come, it writes what they say into the store, all in one transaction.
+func (c *Client) dispatchStored() {
+	c.replay()
+	for {
+		events, ok := c.in.takeAll()
+		if !ok {
+			return
+		}
+		c.keepAll(events)
+		for _, e := range events {
+			c.in.next()
+			if e.run != nil && (e.from == nil || !e.from.broken) {
+				e.run()
+			}
+		}
+	}
+}
+
+// keepAll writes events into the store. If that fails, their sessions end with the error:
+// none of their frames is handled or acknowledged, and the next login brings them again.
+func (c *Client) keepAll(events []event) {
+	if !slices.ContainsFunc(events, func(e event) bool { return e.keep != nil && !e.from.broken }) {
+		return
+	}
+	err := c.disk.Update(func(t *store.Tx) {
+		t.DropDeliveries(c.disk.handled)
+		t.Sweep()
+		for _, e := range events {
+			if e.keep != nil && !e.from.broken {
+				e.keep(t)
+			}
+		}
+	})
+	if err == nil {
+		return
+	}
+	c.cfg.Log.Error("store not written", "err", err)
+	for _, e := range events {
+		if e.from != nil {
+			e.from.broken = true
+			e.from.end(err)
+		}
+	}
+}
+
+// replay passes to the application what earlier processes have stored and not handled.
+func (c *Client) replay() {
+	var list []store.Delivery
+	err := c.disk.View(func(t *store.Tx) { list = t.Deliveries(c.disk.Marks()) })
+	if err != nil {
+		c.cfg.Log.Error("store not read", "err", err)
+		return
+	}
+	for _, d := range list {
+		handler := c.cfg.OnMessages
+		if d.Begun && c.cfg.OnInterrupted != nil {
+			handler = c.cfg.OnInterrupted
+		}
+		if c.stop.Err() != nil {
+			return
+		}
+		c.handle(d.N, d.Messages, handler)
+	}
+}
+
+// handle calls the handler of a delivery, between two marks: see Exactly once. Number 0
+// is a delivery that is not stored.
+func (c *Client) handle(n uint64, list []Message, handler func([]Message)) {
+	if n > 0 {
+		c.mark(store.MarkBegun, n)
+	}
+	if handler != nil && len(list) > 0 {
+		handler(list)
+	}
+	if n > 0 {
+		c.mark(store.MarkHandled, n)
+		c.disk.handled = n
+	}
+}
+
+func (c *Client) mark(m store.Mark, n uint64) {
+	if err := c.disk.SetMark(m, n); err != nil {
+		c.cfg.Log.Error("store not marked", "err", err)
+	}
+}
