@@ -73,6 +73,15 @@ type budget struct {
 
 	work   atomic.Uint32 // MaxWork of the next RaiseCutoff
 	sweeps sync.WaitGroup
+
+	seeing sync.Mutex // held for seen
+	seen   memorySeen
+}
+
+// A memorySeen is what the last check of the memory has found, in bytes.
+type memorySeen struct {
+	shards                shard.Usage
+	used, other, resident int64
 }
 
 // A shardMemory tells what one shard takes of this node's memory. *replica.Replica
@@ -184,6 +193,9 @@ func (b *budget) check(now time.Time) {
 	beside := b.beside(b.other + r.beside)
 	used := beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
+	b.seeing.Lock()
+	b.seen = memorySeen{all, used, b.other + r.beside, r.resident}
+	b.seeing.Unlock()
 
 	work, excess := uint32(cutoffWork), int64(0)
 	// Commands that wait to be committed still become messages, in two views each, even

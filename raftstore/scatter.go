@@ -32,7 +32,11 @@ type sweep[Q query.Query] struct {
 // owner of a range of slots changes meanwhile, the new one is asked about that range too,
 // so that no slot is missed, and what lies in it may be in two answers.
 func (w *sweep[Q]) run(ctx context.Context, s *Store) error {
-	ranges := s.owners.Load().ranges
+	return w.runOver(ctx, s, s.owners.Load().ranges)
+}
+
+// runOver is run for some ranges of slots.
+func (w *sweep[Q]) runOver(ctx context.Context, s *Store, ranges []placement.SlotRange) error {
 	for round := 0; len(ranges) > 0; round++ {
 		if round == scatterRounds {
 			return store.Unavailable(movedMost, "slots are on their way to other shards")

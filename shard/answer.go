@@ -121,6 +121,12 @@ func (s *State) Answer(q query.Query, now int64) error {
 	case *query.GroupsHolding:
 		q.Groups = s.AppendGroupsHolding(nil, q.First, q.Last, q.User, now)
 		slices.Sort(q.Groups)
+	case *query.TraceMessage:
+		s.traceMessage(q, now)
+	case *query.FindMessage:
+		s.findMessage(q)
+	case *query.CountSender:
+		s.countSender(q, now)
 	default:
 		panic(&InvariantError{Reason: fmt.Sprintf("query %T has no answer", q)})
 	}

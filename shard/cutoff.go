@@ -167,7 +167,9 @@ func (s *State) evictConvToCutoff(u *user, c *conv) (removed, walked int) {
 			bytes += size
 		}
 	}
+	before := u.bytes
 	s.truncateLog(u, c, upTo, gapEvicted)
+	s.losses.note(u, LostMemory, removed, before-u.bytes, s.now)
 	switch before := int(c.queued); {
 	case before == 0:
 	case hold:

@@ -169,6 +169,12 @@ func readAll(s *State) {
 		s.UnreadSeqs(name, "alice", now)
 		s.ImportStatus(name, "alice", 7, now)
 		s.SeqOf(name, "alice", command.MsgID{1})
+		for _, q := range []query.Query{
+			&query.TraceMessage{User: name, Peer: "alice", Seq: 1}, &query.TraceMessage{User: name, Peer: "alice", ID: command.MsgID{1}},
+			&query.FindMessage{SlotRange: query.SlotRange{Last: command.Slots - 1}, ID: command.MsgID{1}, To: 1 << 60},
+		} {
+			_ = s.Answer(q, s.Now())
+		}
 		s.ConversationsOf(name, 0, 10, now)
 		s.Checksum(command.SlotOf(string(name)))
 		readGroups(s, name, &up, &p)

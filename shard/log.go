@@ -460,6 +460,7 @@ func (s *State) unqueueOldest(u *user, measure func(*conv) uint32) {
 		panicInvariant("user %s: %d messages queued in no conversation", u.name, u.queued)
 	}
 	s.coldMut(u, victim).queueFloor = head.Seq
+	s.losses.note(u, LostQueue, 1, size, s.now)
 	s.addQueued(u, victim, -1, -size)
 	s.recordLost(u, victim, &head)
 }
@@ -506,6 +507,7 @@ func (s *State) evictOldest(u *user) {
 		s.addQueued(u, victim, -1, -size)
 		s.recordLost(u, victim, &head)
 	}
+	s.losses.note(u, LostHistory, 1, size, s.now)
 	s.truncateLog(u, victim, head.Seq, gapEvicted)
 	s.purge(u, victim) // expired entries that are at the head now go before entries of other logs
 }

@@ -38,6 +38,7 @@ type State struct {
 	tableBytes   int                  // size of the heap objects of users and groups
 	byAge        ageIndex             // bytes of messages by the messages' time
 	longestTTL   int64                // ms, the longest history time ever set for a user
+	losses       losses               // what limits took of late; of this replica alone, and in no snapshot
 
 	commands *command.Set // decodes batches
 	out      *Outcome     // outcome of the Apply that is running

@@ -26,12 +26,19 @@ func (l *Latencies) Add(d time.Duration) {
 
 // P99 returns what 99 of 100 samples do not exceed, 0 without samples.
 func (l *Latencies) P99() time.Duration {
+	_, p99 := l.Quantiles()
+	return p99
+}
+
+// Quantiles returns what half of the samples do not exceed, and 99 of 100; 0 without
+// samples.
+func (l *Latencies) Quantiles() (p50, p99 time.Duration) {
 	l.mu.Lock()
 	sorted := slices.Clone(l.last[:min(l.count, latencySamples)])
 	l.mu.Unlock()
 	if len(sorted) == 0 {
-		return 0
+		return 0, 0
 	}
 	slices.Sort(sorted)
-	return sorted[(len(sorted)-1)*99/100]
+	return sorted[(len(sorted)-1)/2], sorted[(len(sorted)-1)*99/100]
 }

@@ -78,6 +78,7 @@ type Node struct {
 	store atomic.Pointer[raftstore.Store] // nil until it is open
 	notes chan placement.Command
 	open  atomic.Bool // group is set; others may ask before
+	looks atomic.Pointer[LookFunc]
 
 	stop   context.CancelFunc
 	runs   sync.WaitGroup

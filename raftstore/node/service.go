@@ -20,6 +20,7 @@ const (
 	serviceName    = "belfry.Node"
 	methodReport   = "report"   // {} → report
 	methodTransfer = "transfer" // transferRequest → {}
+	methodLook     = "look"     // what the edge asks of all nodes → what it answers
 )
 
 // A report is what a node says of itself.
@@ -63,6 +64,10 @@ func (n *Node) register() {
 			return nil, err
 		}
 		return struct{}{}, n.Store().Transfer(ctx, r.Shard, r.To)
+	})
+	add(methodLook, func(ctx context.Context, request []byte) (any, error) {
+		answer, err := n.lookHere(ctx, request)
+		return json.RawMessage(answer), err
 	})
 	n.link.Server().RegisterService(&desc, n)
 }

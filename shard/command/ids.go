@@ -74,6 +74,15 @@ func (u *UserID) Fields(x *codec.Coder) {
 // Fields writes or reads the name of a group.
 func (g *GroupID) Fields(x *codec.Coder) { codec.Text(x, g, MaxGroup) }
 
+// Time returns when the id was made, in ms.
+func (id MsgID) Time() int64 {
+	ms := int64(0)
+	for _, b := range id[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return ms
+}
+
 // Fields writes or reads the id.
 func (id *MsgID) Fields(x *codec.Coder) { codec.Fixed(x, id[:]) }
 

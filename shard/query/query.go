@@ -81,6 +81,9 @@ var kinds = [...]func() Query{
 	34: func() Query { return new(Groups) },
 	35: func() Query { return new(Count) },
 	36: func() Query { return new(GroupsHolding) },
+	37: func() Query { return new(TraceMessage) },
+	38: func() Query { return new(FindMessage) },
+	39: func() Query { return new(CountSender) },
 }
 
 // All yields an empty query of each kind.
