@@ -118,7 +118,7 @@ func TestSessionsThatHoldMostAreClosed(t *testing.T) {
 			c.request("login", obj{"token": testToken("bob"), "device": fmt.Sprint(i)})
 			synctest.Wait()
 			s := e.session("bob")
-			s.queue(func(b []byte) []byte { return append(b, make([]byte, 256<<10)...) }) // a page of history
+			s.queue(frameReply, func(b []byte) []byte { return append(b, make([]byte, 256<<10)...) }) // a page of history
 			s.Wake()
 		}
 		synctest.Wait()

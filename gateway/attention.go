@@ -35,7 +35,9 @@ func (s *session) restartStallTimer() (recovered bool) {
 	if len(s.window.frames) > 0 {
 		s.startStallTimer()
 	}
-	recovered = s.stalled
+	if recovered = s.stalled; recovered {
+		s.gateway.sick.caughtUp(s)
+	}
 	s.stalled = false
 	return recovered
 }
@@ -47,6 +49,7 @@ func (s *session) checkStalled(now time.Duration) (stalled bool) {
 		return false
 	}
 	s.stalled = true
+	s.gateway.sick.fellBehind(s)
 	return true
 }
 

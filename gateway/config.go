@@ -14,6 +14,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/hooks"
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -41,6 +42,9 @@ type Config struct {
 	Administration http.Handler
 	// Console serves all paths of the clients' listener but /v1/ws; nil: there are none.
 	Console http.Handler
+
+	// Inspect is given the gateway as what knows of its sessions; nil: nobody looks at them.
+	Inspect *inspect.Local
 
 	// Dev makes both listeners refuse requests that name another host than this
 	// machine. A page whose name is made to lead here (DNS rebinding) then gets no

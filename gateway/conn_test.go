@@ -84,7 +84,7 @@ func TestNewestPingIsAnswered(t *testing.T) {
 		e := newEdge(t, nil)
 		socket := e.rawLogin("bob")
 		s := e.session("bob")
-		s.queue(func(b []byte) []byte { return append(b, make([]byte, 2*much)...) })
+		s.queue(frameReply, func(b []byte) []byte { return append(b, make([]byte, 2*much)...) })
 		s.Wake()
 		synctest.Wait() // nobody reads: the write waits
 		for i := range 5 {

@@ -23,6 +23,7 @@ func (r *refusal) Error() string { return r.code + ": " + r.message }
 func (s *session) dispatch(r request) {
 	s.identified = 0
 	op, known := ops[r.Op]
+	s.frames.note(op.frame|frameIn, r.size, r.receivedAt.Sub(s.began))
 	var err error
 	used, parting, parted := s.beginRequest(r.ID)
 	switch {
@@ -199,6 +200,11 @@ func (s *session) reply(r request, ok protocol.OK) {
 // replyWith queues the reply that encode appends, and wakes the pump. A notice gets no
 // reply.
 func (s *session) replyWith(r request, encode func([]byte) []byte) {
+	s.answer(r, frameReply, encode)
+}
+
+// answer is replyWith for a reply or a refusal.
+func (s *session) answer(r request, what frameOp, encode func([]byte) []byte) {
 	if r.ID == 0 {
 		return
 	}
@@ -207,7 +213,7 @@ func (s *session) replyWith(r request, encode func([]byte) []byte) {
 	if s.ended {
 		return
 	}
-	s.queueFrame(encode)
+	s.queueFrame(what, encode)
 	s.wakeLocked()
 }
 
@@ -218,7 +224,10 @@ func (s *session) refuse(r request, err error) {
 		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.id(), "error", err)
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
-	s.replyWith(r, func(b []byte) []byte {
+	if why.code == protocol.CodeRateLimited {
+		s.gateway.sick.limited(s, r.Op)
+	}
+	s.answer(r, frameRefusal, func(b []byte) []byte {
 		// Rounded up: a retry that is too early is refused again.
 		after := (why.retryAfter + time.Millisecond - 1).Milliseconds()
 		return protocol.AppendReplyErr(b, s.codec, r.ID, why.code, why.message, after)

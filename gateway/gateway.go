@@ -61,6 +61,7 @@ type Gateway struct {
 	pumpers   pumpers
 	returns   returns
 	feeds     feeds
+	sick      sick
 
 	mu           sync.Mutex
 	shuttingDown bool // new connections are refused
@@ -96,6 +97,9 @@ func New(c Config) (*Gateway, error) {
 		Subprotocols: []string{protocol.SubprotocolJSON, protocol.SubprotocolMsgpack}, Origins: c.AllowedOrigins, Admission: g.admission,
 	}
 	g.auth.Store(verifier)
+	if c.Inspect != nil {
+		c.Inspect.SetSessions(g)
+	}
 	g.metrics = newMetrics(c.Registry, g.queuedBytes, func() float64 { return float64(g.feeds.cached.Load()) })
 	return g, nil
 }

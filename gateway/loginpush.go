@@ -77,7 +77,7 @@ func (s *session) finishSync(p *pumpState) {
 			return
 		}
 		e := y.groupEvents[0]
-		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "") })
+		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "") })
 		y.groupEvents = y.groupEvents[1:]
 	}
 	for len(y.changes) > 0 {
@@ -90,7 +90,11 @@ func (s *session) finishSync(p *pumpState) {
 	if y.end != nil {
 		var last bool
 		p.frame, last = protocol.AppendSyncedPart(p.frame[:0], s.codec, y.end)
-		s.queue(func(b []byte) []byte { return append(b, p.frame...) })
+		what := frameConversations
+		if last {
+			what = frameSynced
+		}
+		s.queue(what, func(b []byte) []byte { return append(b, p.frame...) })
 		if !last {
 			return
 		}
@@ -161,7 +165,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 		}
 	}
 	e := &query.GroupEvent{Kind: c.Event, Group: c.Group, Users: []command.UserID{s.user}, Time: c.Time}
-	s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
+	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	return true
 }
 

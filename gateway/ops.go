@@ -14,6 +14,8 @@ type op struct {
 	// large ones are. As many run at a time as there are processors, and only one for
 	// each user.
 	costly bool
+
+	frame frameOp // how it is noted in the log of frames; set by init
 }
 
 var ops = map[string]op{

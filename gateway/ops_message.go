@@ -205,7 +205,7 @@ func (m *sending) finish(result command.Result, err error) {
 	defer s.mu.Unlock()
 	s.removePendingLocked(id)
 	if id != 0 && !s.ended {
-		s.queueFrame(func(b []byte) []byte { return s.appendSendOK(b, id, &result) })
+		s.queueFrame(frameReply, func(b []byte) []byte { return s.appendSendOK(b, id, &result) })
 		s.wakeLocked()
 	}
 }

@@ -96,6 +96,7 @@ func (s *session) tryLogin(r request) error {
 	s.mu.Unlock()
 	s.sendLimit = g.sends.Bucket(string(user))
 	g.register(s, user)
+	g.sick.loggedIn(s)
 	s.checkKey()
 	s.sync = s.startSync(ctx, sync, &args)
 	s.answerLogin(r)

@@ -152,23 +152,23 @@ func (s *session) queueMessages(frame []byte, messages int, upTo uint64) {
 	}
 	s.window.push(len(frame), upTo)
 	s.startStallTimer()
-	s.queueFrame(func(b []byte) []byte { return append(b, frame...) })
+	s.queueFrame(frameMessages, func(b []byte) []byte { return append(b, frame...) })
 	s.gateway.metrics.messagesOut.Add(float64(messages))
 }
 
 // queue queues a push that needs no ack.
-func (s *session) queue(encode func([]byte) []byte) {
+func (s *session) queue(what frameOp, encode func([]byte) []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.queueFrame(encode)
+		s.queueFrame(what, encode)
 	}
 }
 
 // pushChange pushes a change in one or more frames, each with at most maxChanged seqs.
 func (s *session) pushChange(c *query.Change) {
 	for part := range changeParts(c) {
-		s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &part) })
+		s.queue(frameChange(part.Kind), func(b []byte) []byte { return wire.AppendChange(b, s.codec, &part) })
 	}
 }
 

@@ -43,14 +43,18 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.signalsFrom && !sub.live {
 		// By this event the user joined: their devices go on from its cursor.
 		cursor := query.Cursor(c.epoch, e.Group.Key(), e.Arrival)
-		s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
+		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.minSeq {
 		clipped := *r
 		if clipped.Ranges = query.ClipRanges(r.Ranges, sub.minSeq); len(clipped.Ranges) > 0 {
-			s.queue(func(b []byte) []byte { return wire.AppendChange(b, s.codec, &clipped) })
+			s.queue(frameRecall, func(b []byte) []byte { return wire.AppendChange(b, s.codec, &clipped) })
 		}
 	} else {
-		s.queue(func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
+		what := frameRecall
+		if it.event != nil {
+			what = frameGroupEvent
+		}
+		s.queue(what, func(b []byte) []byte { return append(b, c.span(s.codec, i, i+1)...) })
 	}
 	if pushedTo > it.arrival || i+1 == len(c.items) || c.items[i+1].arrival > it.arrival {
 		sub.moveTo(pushedTo, "") // unless another part of the same recall follows
@@ -120,7 +124,7 @@ func (s *session) pushAssumedRemoval(p *pumpState, sub *subscription) (pushed in
 	e := &query.GroupEvent{
 		Kind: query.EventRemoved, Group: sub.feed.group, Users: []command.UserID{s.user}, Time: s.gateway.backend.Now(),
 	}
-	s.queue(func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "") })
+	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "") })
 	s.detach(sub)
 	return pushed
 }

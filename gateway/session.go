@@ -76,6 +76,8 @@ type session struct {
 	gapped   atomic.Bool   // whether gaps has any
 	pushedTo atomic.Uint64 // everything of the user up to this arrival number was pushed; set by the pump once loggedIn
 
+	frames frameLog
+
 	submits sync.WaitGroup // submitted commands without an outcome, and goroutines
 	pumps   sync.WaitGroup
 	reports sync.Mutex // held while read reports are submitted; to be locked before mu
@@ -169,6 +171,7 @@ func (s *session) cleanUp() {
 	s.submits.Wait()
 
 	s.gateway.metrics.closed(why)
+	s.gateway.sick.ended(s, why)
 	level := slog.LevelInfo
 	if why.code == closeNormal || why.code == protocol.CloseGoingAway || number == 0 {
 		level = slog.LevelDebug // there may be thousands at once, or as many as clients without a login make
@@ -242,7 +245,7 @@ func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 	}
 	s.ended, s.closing = true, why
 	if last != nil {
-		s.queueFrame(last)
+		s.queueFrame(frameKicked, last)
 	}
 	s.capacity.Broadcast()
 	cancels := [...]context.CancelFunc{s.cancel, s.cancelLate}
@@ -256,8 +259,8 @@ func (s *session) endWithFrame(why closing, last func([]byte) []byte) {
 }
 
 // queueFrame queues a frame. The caller holds mu.
-func (s *session) queueFrame(encode func([]byte) []byte) {
-	s.conn.QueueFrame(s.opcode, encode)
+func (s *session) queueFrame(what frameOp, encode func([]byte) []byte) {
+	s.frames.note(what, s.conn.QueueFrame(s.opcode, encode), s.age())
 	s.gateway.metrics.framesOut.Inc()
 }
 

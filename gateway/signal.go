@@ -37,7 +37,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 		switch signal.Kind {
 		case store.SignalTyping:
 			conv := wire.Conv(signal.User, signal.Group)
-			s.queue(func(b []byte) []byte {
+			s.queue(frameTyping, func(b []byte) []byte {
 				return protocol.AppendTyping(b, s.codec, &protocol.Typing{User: string(signal.User), Conv: conv, Time: signal.Time})
 			})
 		case store.SignalPresence:
@@ -45,7 +45,7 @@ func (s *session) pushSignals(p *pumpState) (pushed int) {
 			if signal.Online {
 				status = protocol.StatusOnline
 			}
-			s.queue(func(b []byte) []byte {
+			s.queue(framePresence, func(b []byte) []byte {
 				return protocol.AppendPresence(b, s.codec, &protocol.Presence{
 					User: string(signal.User), Status: status, Time: signal.Time,
 				})

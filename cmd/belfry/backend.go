@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/node"
 )
@@ -14,6 +15,7 @@ type backend struct {
 	io.Closer
 	store   *raftstore.Store
 	cluster admin.Cluster   // nil if the node stands alone
+	node    *node.Node      // the same one
 	ready   func() error    // why it does not serve yet
 	failed  <-chan struct{} // closed when it cannot go on
 	failure func() error    // why
@@ -32,7 +34,19 @@ func openBackend(config raftstore.Config, cluster *node.Config) (*backend, error
 	if err != nil {
 		return nil, err
 	}
-	return &backend{Closer: n, store: n.Store(), cluster: n, ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
+	return &backend{Closer: n, store: n.Store(), cluster: n, node: n, ready: n.Ready, failed: n.Failed(), failure: n.Failure}, nil
+}
+
+// inspected returns what the node tells of itself and, in a cluster, what it asks the others
+// with.
+func (b *backend) inspected(name string, settings []inspect.Setting) *inspect.Local {
+	l := inspect.New(name)
+	l.Settings, l.View = settings, b.store.View
+	if b.node != nil {
+		l.Peers = b.node
+		b.node.OnLook(l.Answer)
+	}
+	return l
 }
 
 // safeToStop returns gateway.Config.SafeToStop.

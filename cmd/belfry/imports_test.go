@@ -45,6 +45,7 @@ var ours = []struct {
 	{"gateway/wire", []string{"gateway/enum", "gateway/protocol", "shard/command", "shard/query"}, "it converts what is read to frames, whoever reads and sends"},
 	{"gateway/hooks", []string{"gateway/hooks", "gateway/enum", "gateway/protocol", "gateway/webhook", "gateway/wire", "raftstore/store", "shard"}, "events and decisions are about messages, not about sessions"},
 	{"gateway/auth", []string{"gateway/auth", "gateway/protocol"}, "a token says who somebody is, whatever they do then"},
+	{"gateway/inspect", []string{"raftstore/store", "shard/command"}, "what an operator sees of one node does not depend on what knows it"},
 	{"gateway/ratelimit", nil, "how often something is done does not depend on what"},
 	{"gateway/turns", nil, "who is next does not depend on what for"},
 	{"gateway/console", nil, "pages come from files; what they ask for, they ask of the listeners"},

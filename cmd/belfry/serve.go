@@ -80,6 +80,7 @@ variable over the file.`,
 			if err := o.check(cmd.Flags().Changed); err != nil {
 				return err
 			}
+			o.settings = settingsOf(cmd.Flags())
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
 			// After the first signal the next one has its usual effect again.
@@ -186,11 +187,12 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	opened.Store(store)
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	defer closeHooks() // before the store: it notes what was delivered
-	administration, err := admin.New(o.adminConfig(backend, adminTokens, log))
+	inspected := backend.inspected(o.node, o.settings)
+	administration, err := admin.New(o.adminConfig(backend, inspected, adminTokens, log))
 	if err != nil {
 		return err
 	}
-	edgeConfig := o.gatewayConfig(backend, connectionMemory, hooks, auth, administration, adminTokens, log, registry)
+	edgeConfig := o.gatewayConfig(backend, inspected, connectionMemory, hooks, auth, administration, adminTokens, log, registry)
 	if edgeConfig.Console, err = o.openConsole(); err != nil {
 		return err
 	}

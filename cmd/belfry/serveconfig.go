@@ -9,6 +9,7 @@ import (
 	"github.com/belfry-im/belfry/gateway/admission"
 	"github.com/belfry-im/belfry/gateway/auth"
 	"github.com/belfry-im/belfry/gateway/hooks"
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,13 +74,14 @@ func maxConnections(files int) int {
 	return files - min(reserve, files/2)
 }
 
-func (o *serveOptions) gatewayConfig(backend *backend, memory int64, hooks *hooks.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
+func (o *serveOptions) gatewayConfig(backend *backend, inspected *inspect.Local, memory int64, hooks *hooks.Hooks, auth auth.Config, administration *admin.API, tokens *admin.Tokens, log *slog.Logger, registry *prometheus.Registry) gateway.Config {
 	return gateway.Config{
 		Backend:          backend.store,
 		Auth:             auth,
 		AdminTokens:      tokens,
 		Administration:   administration,
 		SafeToStop:       backend.safeToStop(),
+		Inspect:          inspected,
 		Dev:              o.dev,
 		AllowedOrigins:   o.allowedOrigins,
 		KnownUsersOnly:   !o.openUsers,
@@ -113,10 +115,11 @@ func (o *serveOptions) gatewayConfig(backend *backend, memory int64, hooks *hook
 	}
 }
 
-func (o *serveOptions) adminConfig(backend *backend, tokens *admin.Tokens, log *slog.Logger) admin.Config {
+func (o *serveOptions) adminConfig(backend *backend, inspected *inspect.Local, tokens *admin.Tokens, log *slog.Logger) admin.Config {
 	return admin.Config{
 		Backend:        backend.store,
 		Cluster:        backend.cluster,
+		Inspect:        inspected,
 		Tokens:         tokens,
 		KnownUsersOnly: !o.openUsers,
 		MaxBody:        o.maxBody,

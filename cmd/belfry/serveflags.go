@@ -10,6 +10,7 @@ import (
 
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway/auth"
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/gateway/protocol"
 	"github.com/belfry-im/belfry/raftstore"
 )
@@ -81,6 +82,8 @@ type serveOptions struct {
 	webhooks webhookOptions
 
 	logLevel, logFormat string
+
+	settings []inspect.Setting // those that are not the default
 }
 
 const defaultListen = ":8080"

@@ -28,6 +28,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -37,6 +38,9 @@ type Config struct {
 	Backend Backend
 	Tokens  *Tokens // nil refuses everybody
 	Cluster Cluster // nil: there are no calls about one
+	// Inspect is what this node tells of itself, and asks the others with. It is told of
+	// changes. Nil: nothing is known but those.
+	Inspect *inspect.Local
 
 	// KnownUsersOnly refuses sends to accounts that never logged in.
 	KnownUsersOnly bool
@@ -75,6 +79,9 @@ func (c *Config) fill() error {
 			return fmt.Errorf("admin: %s is %v, want > 0", f.name, *f.value)
 		}
 	}
+	if c.Inspect == nil {
+		c.Inspect = inspect.New("node")
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -112,6 +119,8 @@ func New(c Config) (*API, error) {
 	a.importOperation()
 	a.tencentOperation()
 	a.clusterOperations()
+	a.inspectOperations()
+	a.traceOperations()
 
 	document, err := json.Marshal(a.huma.OpenAPI())
 	if err != nil {
@@ -339,7 +348,8 @@ func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	c := callOf(ctx.Context())
 	c.operation = op.OperationID
 	r, w := humago.Unwrap(ctx)
-	name, refused := a.tokens.authorize(bearer(r), scopeOf(op.Method, op.Path))
+	c.secret = bearer(r)
+	name, refused := a.tokens.authorize(c.secret, scopeOf(op.Method, op.Path))
 	c.token = name
 	if refused != nil {
 		if refused.status == http.StatusUnauthorized {

@@ -22,6 +22,8 @@ type Backend interface {
 	SendEphemeral(m *command.Send) (command.Result, error)
 	SendLive(m *command.SendGroup) (command.Result, error)
 	History(q query.HistoryQuery, page *query.Page) error
+	Read(q query.Query) error
+	FindMessage(ctx context.Context, id command.MsgID, first, slots int) (places []query.MessagePlace, next int, err error)
 	Exists(user command.UserID) (bool, error)
 	Now() int64
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/belfry-im/belfry/gateway/inspect"
 )
 
 // A call holds what the audit log says of one request. Only the request's
@@ -14,6 +16,7 @@ type call struct {
 	began     time.Time
 	operation string // "" = no operation of this API
 	token     string // name of the token, "" = no valid one
+	secret    string // the token itself, which is never told
 	target    string // what was changed
 	outcome   string // details that the status does not give
 }
@@ -31,11 +34,18 @@ func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	took := time.Since(c.began)
+	if status != http.StatusUnauthorized { // strangers could make any number of others be forgotten
+		a.config.Inspect.Changes.Add(inspect.Change{
+			Time: time.Now().UnixMilli(), Operation: c.operation, Method: r.Method, Path: r.URL.EscapedPath(), Token: c.token, Remote: r.RemoteAddr,
+			Target: c.target, Status: status, Outcome: c.outcome, Duration: took.Milliseconds(),
+		})
+	}
 	// The query stays out: it may hold a token.
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "administration",
 		slog.String("operation", c.operation), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
 		slog.String("token", c.token), slog.String("remote", r.RemoteAddr), slog.String("target", c.target),
-		slog.Int("status", status), slog.String("outcome", c.outcome), slog.Duration("duration", time.Since(c.began)))
+		slog.Int("status", status), slog.String("outcome", c.outcome), slog.Duration("duration", took))
 }
 
 // A responseWriter sets a deadline for each write, and remembers the status.

@@ -162,6 +162,53 @@ var examples = map[string][]example{
 		{prepare: askToJoin("ar", "ar-carol"), path: "/v1/groups/ar/requests/ar-carol", body: obj{"accept": true}, status: 204},
 		{path: "/v1/groups/ar/requests/ar-dave", body: obj{"accept": false}, status: 204},
 	},
+	"listSessions": {{
+		prepare: func(s *server) { s.login("ls-bob", "phone"); s.login("ls-bob", "laptop") },
+		path:    "/v1/users/ls-bob/sessions", check: has(`"device":"phone"`, `"device":"laptop"`, `"node":"there"`, `"unackedBytes":70`, `"missing":["gone"]`),
+	}},
+	"listFrames": {{path: "/v1/users/ls-bob/sessions/2/frames", check: has(`{"node":"there","frames":[{"time":5,"op":"login","in":true,"bytes":100}]}`)}},
+	"listConversations": {
+		{
+			prepare: func(s *server) { send("lc-alice", "u:lc-bob", 2)(s); send("lc-carol", "u:lc-bob", 1)(s) },
+			path:    "/v1/users/lc-bob/conversations?limit=1", check: has(`"conv":"u:lc-carol","lastSeq":1`, `"unread":1`, `"more":true`),
+		},
+		{path: "/v1/users/lc-bob/conversations", check: has(`"conv":"u:lc-alice","lastSeq":2`, `"readSeq":0,"peerReadSeq":0`, `"more":false,"next":0`)},
+		{path: "/v1/users/nobody/conversations", check: has(`"conversations":[]`)},
+	},
+	"getSick": {
+		{check: has(`"behind":[{`, `"closed":[{"time":7,"node":"there","code":4413`, `"reconnecting":[{"user":"bob"`, `"limited":[{"user":"bob"`, `"missing":["gone"]`)},
+		{path: "/v1/sick?limit=1"},
+	},
+	"listNodes":    {{prepare: send("n-alice", "u:n-bob", 1), check: has(`"node":"here"`, `"replicas":[{"shard":0,"leads":true,"term":`, `"lost":{"queue":{"messages":0`, `"missing":["gone"]`)}},
+	"listSettings": {{check: has(`{"node":"here","name":"recents","value":"50","default":"100","secret":false}`)}},
+	"listChanges": {
+		{prepare: makeGroup("au"), path: "/v1/audit?limit=1", check: has(`"operation":"createGroup"`, `"token":"`, `"target":"au"`, `"more":true`)},
+		{path: "/v1/audit?limit=1000", check: has(`"more":false,"next":""`)},
+	},
+	"getToken": {{check: has(`"node":"here","scopes":["read"]`)}},
+	"traceMessage": {
+		{
+			prepare: send("tm-alice", "u:tm-bob", 2), path: "/v1/users/tm-bob/conversations/u:tm-alice/messages/2",
+			check: has(`"views":[{"user":"tm-bob","conv":"u:tm-alice","seq":2,"state":"visible","unread":true`, `{"user":"tm-alice","conv":"u:tm-bob","seq":2,"state":"visible","unread":false`),
+		},
+		{
+			prepare: func(s *server) { makeGroup("tm")(s); send("tm-owner", "g:tm", 1)(s) },
+			path:    "/v1/users/tm-bob/conversations/g:tm/messages/1", check: has(`{"user":"tm-bob","conv":"g:tm","seq":1,"state":"visible","unread":true`, `{"conv":"g:tm","seq":1`),
+		},
+	},
+	"traceGroupMessage": {{
+		prepare: func(s *server) {
+			makeGroup("tg")(s)
+			send("tg-owner", "g:tg", 2)(s)
+			s.must("DELETE", "/v1/groups/tg/messages/1", nil)
+		},
+		path: "/v1/groups/tg/messages/1", check: has(`"seq":1,"state":"deleted"`, `"last":2`),
+	}},
+	"findMessage": {{path: "/v1/messages/01HF7YAT00ZZZZZZZZZZZZZZZZ?after=14336", check: has(`"more":false,"next":0,"all":16384`)}},
+	"countSender": {
+		{prepare: func(s *server) { makeGroup("cs")(s); send("cs-owner", "g:cs", 3)(s) }, path: "/v1/groups/cs/senders/cs-owner", check: has(`"messages":3`)},
+		{path: "/v1/groups/cs/senders/nobody", check: has(`"messages":0,"bytes":0`)},
+	},
 	"getStats": {{check: has(`"shards":[{`)}},
 	"importMessages": {
 		{

@@ -54,7 +54,7 @@ func newServer(t testing.TB, change func(*Config)) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, store: store, log: new(lockedBuffer)}
-	config := Config{Backend: store, Tokens: tokens, Cluster: newFakeCluster(), Log: slog.New(slog.NewJSONHandler(s.log, nil))}
+	config := Config{Backend: store, Tokens: tokens, Cluster: newFakeCluster(), Inspect: inspected(store), Log: slog.New(slog.NewJSONHandler(s.log, nil))}
 	if change != nil {
 		change(&config)
 	}

@@ -188,12 +188,15 @@ func (c *Conn) Queue(frames []byte) {
 }
 
 // QueueFrame queues a frame whose payload encode appends.
-func (c *Conn) QueueFrame(opcode byte, encode func([]byte) []byte) {
+func (c *Conn) QueueFrame(opcode byte, encode func([]byte) []byte) (size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := c.buffer()
+	before := len(*out)
 	*out = appendFrame(*out, opcode, encode)
+	size = len(*out) - before
 	c.chargeOut()
+	return size
 }
 
 // Buffered returns how many bytes are queued or being written.

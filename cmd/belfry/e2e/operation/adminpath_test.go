@@ -84,7 +84,7 @@ func pathCalls(t *testing.T, s *harness.Server) (calls []pathCall) {
 	if err := json.Unmarshal([]byte(text), &document); status != 200 || err != nil {
 		t.Fatalf("/openapi.json: %d %v", status, err)
 	}
-	fillers := map[string]string{"group": "team", "user": "bob", "conv": "u:carol", "seq": "1"}
+	fillers := map[string]string{"group": "team", "user": "bob", "conv": "u:carol", "seq": "1", "session": "1", "id": "01HF7YAT00ZZZZZZZZZZZZZZZZ"}
 	for path, methods := range document.Paths {
 		for method, op := range methods {
 			input := adminInputs[op.ID]
@@ -144,7 +144,7 @@ func pathCalls(t *testing.T, s *harness.Server) (calls []pathCall) {
 func TestAdministrationTakesNoOtherPath(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t)
-	words := []string{"users", "sessions", "export", "conversations", "groups", "messages", "members", "requests", "import", "stats", "v1"}
+	words := []string{"users", "sessions", "export", "conversations", "groups", "messages", "members", "requests", "import", "stats", "frames", "senders", "v1"}
 	for _, word := range words {
 		s.MustAdmin("PATCH", "/v1/users/%"+fmt.Sprintf("%02x", word[0])+word[1:], obj{"historyTtl": 864000})
 		s.MustAdmin("POST", "/v1/groups", obj{"group": word, "kind": "public", "owner": word})

@@ -1,0 +1,140 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/belfry-im/belfry/gateway/inspect"
+	"github.com/belfry-im/belfry/raftstore"
+)
+
+// inspected returns a node "here" of a cluster with a node "there", which has all sessions,
+// and one that is "gone".
+func inspected(store *raftstore.Store) *inspect.Local {
+	here, there := inspect.New("here"), inspect.New("there")
+	here.View = store.View
+	here.Settings = []inspect.Setting{{Name: "recents", Value: "50", Default: "100"}}
+	there.SetSessions(fakeSessions{})
+	here.Peers = fakePeers{here, there}
+	return here
+}
+
+type fakePeers []*inspect.Local
+
+func (p fakePeers) Look(ctx context.Context, request []byte, each func(string, []byte, error)) {
+	each("gone", nil, errors.New("not connected"))
+	for _, l := range p {
+		answer, err := l.Answer(ctx, request)
+		each(l.Node, answer, err)
+	}
+}
+
+// fakeSessions has two sessions of each user.
+type fakeSessions struct{}
+
+func (fakeSessions) InspectSessions(user string) []inspect.Session {
+	return []inspect.Session{{User: user, Session: 1, Device: "phone", UnackedBytes: 70}, {User: user, Session: 2, Device: "laptop"}}
+}
+
+func (fakeSessions) InspectFrames(_ string, session uint64) ([]inspect.Frame, bool) {
+	return []inspect.Frame{{Time: 5, Op: "login", In: true, Bytes: 100}}, session <= 2
+}
+
+func (f fakeSessions) InspectSick(int) inspect.Sick {
+	return inspect.Sick{
+		Behind: f.InspectSessions("bob"), Closed: []inspect.Closed{{Time: 7, Code: 4413, User: "bob"}},
+		Reconnecting: []inspect.Reconnecting{{User: "bob", Device: "phone", Logins: 9}}, Limited: []inspect.Limited{{User: "bob", Op: "send", Refused: 4}},
+	}
+}
+
+// A message is found by its id alone, in as many calls as the answer says.
+func TestFindMessageByID(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	sent := s.must("POST", "/v1/messages", obj{"from": "alice", "to": "u:bob", "cid": "1", "body": obj{"text": "hi"}})
+	s.arrived("bob", "alice", 1)
+	id := sent["results"].([]any)[0].(obj)["id"].(string)
+	var views []any
+	calls := 0
+	for after, more := 0.0, true; more; calls++ {
+		reply := s.must("GET", fmt.Sprintf("/v1/messages/%s?after=%.0f", strings.ToLower(id), after), nil)
+		views, more, after = append(views, reply["views"].([]any)...), reply["more"].(bool), reply["next"].(float64)
+	}
+	users := make(map[string]bool)
+	for _, v := range views {
+		v := v.(obj)
+		users[v["user"].(string)] = true
+		if v["id"] != id || v["seq"] != 1.0 || v["from"] != "alice" || v["state"] != "visible" {
+			t.Errorf("view = %v", v)
+		}
+	}
+	if len(views) != 2 || !users["alice"] || !users["bob"] || calls != 8 {
+		t.Errorf("%d calls found %v, want 8 that find both views", calls, views)
+	}
+}
+
+// The audit has who did what and how it ended, also what was refused, and pages through all
+// of it; strangers are in the log alone.
+func TestListedChanges(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	makeGroup("team")(s)
+	for i := range 5 {
+		s.must("PATCH", "/v1/groups/team", obj{"name": fmt.Sprint(i)})
+	}
+	if resp, _ := s.do(s.request("DELETE", "/v1/groups/team", readToken, nil)); resp.StatusCode != http.StatusForbidden {
+		t.Fatalf("a token that may only read: %d", resp.StatusCode)
+	}
+	if resp, _ := s.do(s.request("DELETE", "/v1/groups/team", "the-token-of-a-stranger", nil)); resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("a stranger: %d", resp.StatusCode)
+	}
+	s.must("GET", "/v1/groups/team", nil)
+	var all []obj
+	next := ""
+	for pages := 0; ; pages++ {
+		path := "/v1/audit?limit=2"
+		if next != "" {
+			path += "&after=" + url.QueryEscape(next)
+		}
+		reply := s.must("GET", path, nil)
+		for _, c := range reply["changes"].([]any) {
+			all = append(all, c.(obj))
+		}
+		if next = reply["next"].(string); next == "" {
+			if pages != 3 || reply["more"] != false {
+				t.Errorf("%d further pages, more = %v", pages, reply["more"])
+			}
+			break
+		}
+	}
+	if len(all) != 7 {
+		t.Fatalf("%d changes, want 7: %v", len(all), all)
+	}
+	refused := all[0]
+	if refused["operation"] != "dismissGroup" || refused["status"] != 403.0 || refused["token"] == "" || strings.Contains(fmt.Sprint(refused), readToken) {
+		t.Errorf("the refused call = %v", refused)
+	}
+	if made := all[6]; made["operation"] != "createGroup" || made["status"] != 201.0 || made["target"] != "team" || made["node"] != "here" {
+		t.Errorf("the first call = %v", made)
+	}
+}
+
+// A token is told its own scopes, and nothing of others.
+func TestATokenIsToldItsScopes(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for token, want := range map[string]string{readToken: "[read]", allToken: "[read write cluster]"} {
+		resp, text := s.do(s.request("GET", "/v1/token", token, nil))
+		if resp.StatusCode != 200 || !strings.Contains(string(text), `"scopes":["`+strings.ReplaceAll(strings.Trim(want, "[]"), " ", `","`)+`"]`) {
+			t.Errorf("%d %s, want scopes %s", resp.StatusCode, text, want)
+		}
+	}
+	if resp, _ := s.do(s.request("GET", "/v1/token", writeToken, nil)); resp.StatusCode != 403 {
+		t.Errorf("a token that may not read: %d, want 403", resp.StatusCode)
+	}
+}

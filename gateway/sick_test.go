@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/belfry-im/belfry/gateway/inspect"
+	"github.com/belfry-im/belfry/gateway/protocol"
+)
+
+// What an operator sees of a user's sessions is what they are.
+func TestInspectSessions(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, nil)
+		alice, bob := e.online("alice", codec), e.dial(codec)
+		bob.login("bob", "laptop", nil)
+		bob.push("onSynced")
+		bob.call("setState", obj{"background": true})
+		alice.say("u:bob", "hello")
+		bob.push("onNewMessage")
+		synctest.Wait()
+		time.Sleep(3 * time.Second)
+
+		list := e.gateway.InspectSessions("bob")
+		if len(list) != 1 {
+			t.Fatalf("sessions of bob = %+v, want one", list)
+		}
+		s := list[0]
+		encoding := map[protocol.Codec]string{protocol.JSON: "json", protocol.Msgpack: "msgpack"}[codec]
+		if s.User != "bob" || s.Device != "laptop" || s.Session == 0 || s.Address == "" || s.Encoding != encoding || !s.Background || s.Since == 0 {
+			t.Errorf("session = %+v", s)
+		}
+		if s.UnackedFrames != 1 || s.UnackedBytes == 0 || s.Unacked != 3000 || s.Stalled || s.Silent < 3000 {
+			t.Errorf("session with an unacked frame of 3 s = %+v", s)
+		}
+		if none := e.gateway.InspectSessions("nobody"); len(none) != 0 {
+			t.Errorf("sessions of nobody = %+v", none)
+		}
+
+		frames, here := e.gateway.InspectFrames("bob", s.Session)
+		var ops []string
+		for i, f := range frames {
+			ops = append(ops, fmt.Sprint(f.Op, f.In))
+			if f.Bytes == 0 || i > 0 && f.Time < frames[i-1].Time {
+				t.Errorf("frame %d = %+v", i, f)
+			}
+		}
+		want := []string{"logintrue", "replyfalse", "onSyncedfalse", "setStatetrue", "replyfalse", "onNewMessagefalse"}
+		if !here || !slices.Equal(ops, want) {
+			t.Errorf("frames of bob = %v, want %v", ops, want)
+		}
+		if _, here := e.gateway.InspectFrames("bob", s.Session+1); here {
+			t.Error("a session that is not there has frames")
+		}
+	})
+}
+
+// A session whose ack is late is told of until it acks, and a closed one from then on.
+func TestInspectSick(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.Window = 1 })
+		alice, bob := e.online("alice", codec), e.dial(codec)
+		bob.login("bob", "laptop", nil)
+		bob.push("onSynced")
+		alice.say("u:bob", "1")
+		args := bob.push("onNewMessage")
+		behind := func() int { synctest.Wait(); return len(e.gateway.InspectSick(10).Behind) }
+		if n := behind(); n != 0 {
+			t.Errorf("%d sessions are behind at once", n)
+		}
+		time.Sleep(11 * time.Second)
+		if sick := e.gateway.InspectSick(10).Behind; len(sick) != 1 || sick[0].User != "bob" || !sick[0].Stalled {
+			t.Errorf("behind after 11 s: %+v, want bob", sick)
+		}
+		if got := e.gateway.InspectSick(0); len(got.Behind) != 0 {
+			t.Errorf("at most none are listed, got %+v", got.Behind)
+		}
+		bob.notice("ack", obj{"d": number(t, args, "d")})
+		if n := behind(); n != 0 {
+			t.Errorf("%d sessions are behind after the ack", n)
+		}
+
+		alice.say("u:bob", "2")
+		bob.push("onNewMessage")
+		alice.say("u:bob", "3")
+		time.Sleep(32 * time.Second)
+		synctest.Wait()
+		sick := e.gateway.InspectSick(10)
+		if len(sick.Behind) != 0 || len(sick.Closed) != 1 {
+			t.Fatalf("sick = %+v, want nobody behind and bob's connection closed", sick)
+		}
+		c := sick.Closed[0]
+		if c.Code != 4413 || c.User != "bob" || c.Device != "laptop" || c.UnackedBytes == 0 || c.Session == 0 || c.Lasted < 30_000 || c.Reason == "" || c.Address == "" {
+			t.Errorf("closed = %+v", c)
+		}
+	})
+}
+
+// Connections that never log in, however many, hide none that did.
+func TestClosedConnectionsOfEachKindAreKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		e := newEdge(t, nil)
+		k := &e.gateway.sick
+		user := &session{gateway: e.gateway, user: "bob"}
+		user.number.Store(7)
+		k.ended(user, closedSilent)
+		for range 3 * keptClosed {
+			k.ended(&session{gateway: e.gateway}, closedNoLogin)
+		}
+		k.ended(&session{gateway: e.gateway}, closedByClient)
+		closed := e.gateway.InspectSick(1000).Closed
+		if len(closed) != keptClosed+1 {
+			t.Errorf("%d are kept, want %d", len(closed), keptClosed+1)
+		}
+		if !slices.ContainsFunc(closed, func(c inspect.Closed) bool { return c.User == "bob" }) {
+			t.Error("bob's is not among them")
+		}
+	})
+}
+
+func TestReconnectingAndLimitedAreTold(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		e := newEdge(t, func(c *Config) { c.SendRate, c.SendBurst = 1, 1 })
+		for range 5 {
+			c := e.dialWith(codec, dialOptions{silent: true})
+			c.request("login", obj{"token": testToken("bob"), "device": "laptop"})
+			synctest.Wait()
+			for i := range 3 {
+				c.request("send", obj{"conv": "u:alice", "cid": fmt.Sprint(i), "body": 1})
+			}
+			synctest.Wait()
+		}
+		sick := e.gateway.InspectSick(10)
+		if len(sick.Reconnecting) != 1 || sick.Reconnecting[0].User != "bob" || sick.Reconnecting[0].Device != "laptop" || sick.Reconnecting[0].Logins != 5 {
+			t.Errorf("reconnecting = %+v, want bob's laptop, 5 times", sick.Reconnecting)
+		}
+		if len(sick.Limited) != 1 || sick.Limited[0].User != "bob" || sick.Limited[0].Op != "send" || sick.Limited[0].Refused < 10 {
+			t.Errorf("limited = %+v, want bob's sends", sick.Limited)
+		}
+	})
+}
+
+// A note is made for each frame, so it must cost next to nothing.
+func TestNotingAFrameAllocatesNothing(t *testing.T) {
+	var l frameLog
+	if n := testing.AllocsPerRun(1000, func() { l.note(frameMessages, 1000, time.Hour) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+	l.note(frameRequests|frameIn, 1<<30, 40*24*time.Hour)
+	list := l.list(time.UnixMilli(1000))
+	last := list[len(list)-1]
+	if len(list) != keptFrameNotes || !last.In || last.Bytes != noteMostSize || last.Time != 1000+(40*24*time.Hour).Milliseconds() || last.Op != frameNames[frameRequests] {
+		t.Errorf("%d frames, the last %+v", len(list), last)
+	}
+}
+
+func BenchmarkNoteFrame(b *testing.B) {
+	var l frameLog
+	b.ReportAllocs()
+	for b.Loop() {
+		l.note(frameMessages, 1000, time.Hour)
+	}
+}
