@@ -299,6 +299,11 @@ export interface Client {
    * `bad_request`, `too_large`, `storage`, `closed`, or `rate_limited` when 1,000 messages wait already.
    */
   send(conv: string, body: Body, options?: SendOptions): Promise<Pending>;
+  /**
+   * Takes back a message that waits, by what its row in a window says: as `cancel` of
+   * its Pending, which is gone after a reload. Resolves to whether it did.
+   */
+  cancel(conv: string, cid: string): Promise<boolean>;
   /** Sends to devices that are connected now, at most once, stored nowhere. Rejects with `offline` without a connection. */
   sendNow(conv: string, body: Body, options?: Omit<SendOptions, "ttl">): Promise<{ id: string; time: number }>;
   /** Tells the others that I am typing; dropped without a connection. */

@@ -126,6 +126,7 @@ export function createClient(options: ClientOptions): Client {
       void call("outbox", null).catch(() => {});
       return pending.pending;
     },
+    cancel: (conv, cid) => call("cancel", { conv, cid }),
     async sendNow(conv, body, { mentions, cid = randomID(), signal } = {}) {
       checkConv(conv);
       checkBody(body);
