@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
+import { sdkAlias } from "./sdk-alias.ts";
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -11,14 +12,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 export default defineConfig({
   root: here("."),
   base: "./", // the operator's page is served below a folder
-  resolve: {
-    // The SDK is built from its sources.
-    alias: [
-      { find: /^@belfry\/client$/, replacement: here("../js/src/index.ts") },
-      { find: /^@belfry\/client\/react$/, replacement: here("../js/src/react.ts") },
-      { find: /^@belfry\/client\/(.+)$/, replacement: here("../js/src/$1.ts") },
-    ],
-  },
+  resolve: { alias: sdkAlias },
   esbuild: { jsx: "automatic", legalComments: "none" },
   build: {
     outDir: here("../../gateway/console/dist"),

@@ -36,4 +36,4 @@ test("dist is what the sources build (else: npm run console)", () => {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-});
+}, 300_000);
