@@ -199,4 +199,4 @@ test("a page is the server's, and only what was missing of it is asked for", asy
     }),
     { numRuns: 300 },
   );
-});
+}, 600_000);
