@@ -11,6 +11,7 @@ import { openMemory } from "./memory.ts";
 import { search } from "./search.ts";
 import { abortable } from "./session.ts";
 import type { Opened, Store } from "./store.ts";
+import { canShare, shareTabs } from "./tabs.ts";
 import { randomID } from "./token.ts";
 import { messageWindow } from "./window.ts";
 import { conversationsView } from "./views.ts";
@@ -207,14 +208,24 @@ function open({ url, user, store, withoutStorage }: ClientOptions): Promise<Open
   return opener({ server: new URL(url).host, user });
 }
 
-/** A store that cannot be read is left as it is, and one in memory takes its place. */
-async function start(options: ClientOptions, opened: Opened): Promise<{ store: Store; engine: Engine }> {
-  try {
-    return { store: opened.store, engine: await startEngine(options, opened) };
-  } catch {
-    const fallback: Opened = { ...(await openMemory({ server: "", user: options.user })), cause: "corrupt" };
-    return { store: fallback.store, engine: await startEngine(options, fallback) };
-  }
+/** The engine, or this tab's part in that of all tabs. A store that cannot be read is left as it is, and one in memory takes its place. */
+async function start(options: ClientOptions, of: Opened): Promise<{ store: Store; engine: Engine }> {
+  const readable = await of.store.list("conversations", { limit: 1 }).catch(() => undefined);
+  const opened: Opened = readable ? of : { ...(await openMemory({ server: "", user: options.user })), cause: "corrupt" };
+  const { store, cause, lost } = opened;
+  const engine = shareTabs({
+    name: `belfry ${JSON.stringify([new URL(options.url).host, options.user])}`,
+    store,
+    token: options.token,
+    status: {
+      connection: "connecting", since: Date.now(), synced: false, outbox: 0, ahead: 0,
+      storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
+    },
+    start: (fenced, token) => startEngine({ ...options, token }, { ...opened, store: fenced }),
+    // A store in memory is this tab's own, and so are its device and its socket.
+    alone: store.durability === "memory" || !(options.tabs ?? canShare()),
+  });
+  return { store, engine };
 }
 
 /** Follows a message through the outbox, until it is settled or the client closes. */

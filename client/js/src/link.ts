@@ -56,6 +56,8 @@ export interface Notice {
   readonly changed?: Changed;
   readonly status?: EngineStatus;
   readonly settled?: readonly Settled[];
+  /** With `messages`: which of all lists that the store got it is, ascending. */
+  readonly told?: number;
   readonly event?: { [Name in keyof Events]: { readonly name: Name; readonly of: Events[Name] } }[keyof Events];
 }
 
@@ -135,10 +137,14 @@ export interface StoredSend {
 }
 
 /**
- * meta: ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
+ * meta: ["told", n] which messages the n-th commit brought, for tabs that did not hear of it (Told);
+ * ["leader"] and ["over", n] are of leader.ts; ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
  * ["ttl", when, conv, seq] true for each message that is gone at `when`.
  */
-export type MetaKey = "cursor" | "device" | "listed" | "ttl";
+export type MetaKey = "cursor" | "device" | "listed" | "ttl" | "told" | "leader" | "over";
+
+/** The lists of a commit, each a flat list of conv and seq. The i-th is told as n + i/128. */
+export type Told = readonly (readonly (string | number)[])[];
 
 /** What the views of a tab stand on (views.ts, window.ts). */
 export interface Base {

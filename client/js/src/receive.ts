@@ -71,7 +71,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
 
   const messages = async (frames: readonly Pushes["onNewMessage"][]) => {
     const cursor = frames.reduce<string | undefined>((newest, frame) => advance(frame.cursor) ?? newest, undefined);
-    const fresh = await writer.commit(async (batch) => {
+    const { told, lists: fresh } = await writer.commit(async (batch) => {
       const lists: Message[][] = [];
       for (const frame of frames) {
         const list: Message[] = [];
@@ -80,11 +80,11 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
         for (const [group, at] of Object.entries(frame.groupCursors ?? {})) batch.edit(`g:${group}`, { cursor: at });
       }
       if (cursor !== undefined) batch.put("meta", ["cursor"], cursor);
-      return lists;
+      return { lists, told: lists.some((list) => list.length > 0) ? batch.told(lists) : 0 };
     });
     session.notify("ack", { d: frames.at(-1)!.d });
     frames.forEach(({ skipped }, i) => {
-      if (fresh[i]!.length > 0) tell({ event: { name: "messages", of: fresh[i]! } });
+      if (fresh[i]!.length > 0) tell({ told: told + i / 128, event: { name: "messages", of: fresh[i]! } });
       if (skipped) tell({ event: { name: "skipped", of: skipped } });
     });
   };

@@ -15,7 +15,7 @@ export function refreshIn(token: string, now: number): number | undefined {
 }
 
 /** The `exp` of a JWT in Unix milliseconds; undefined if it has none. Nothing else is checked: the server does that. */
-function expiry(token: string): number | undefined {
+export function expiry(token: string): number | undefined {
   try {
     const claims: unknown = JSON.parse(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
     const exp = (claims as { exp?: unknown }).exp;

@@ -4,7 +4,7 @@
  * has at most some 11,000), so that a push needs no read.
  */
 import { asValue, isGap, isOver, rows, tileOf, type Tile } from "./history.ts";
-import type { Notice, Settled, StoredConversation } from "./link.ts";
+import type { Notice, Settled, StoredConversation, Told } from "./link.ts";
 import { add, has, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
@@ -13,6 +13,8 @@ import type { GapReason, Message, WirePage } from "./wire.ts";
 const MAX_RANGES = 1000;
 /** Rows per conversation that stay when the store has no more room. */
 const KEPT_WITHOUT_ROOM = 200;
+/** Of how many commits it is kept which messages they brought. */
+const KEPT_TOLD = 500;
 /** How many rows are looked through for the message that takes the place of a last one that is gone. */
 const LAST_AMONG = 200;
 
@@ -39,6 +41,8 @@ export interface Batch {
   /** The outbox of these conversations changes. */
   outbox(...convs: string[]): void;
   settled(settled: Settled): void;
+  /** Keeps which messages are new, for tabs that cannot be told now. Returns the number of the first list. */
+  told(lists: readonly (readonly Message[])[]): number;
   /** Runs fn once the batch is written. */
   after(fn: () => void): void;
 }
@@ -78,6 +82,7 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
   const volatile = new Map<string, Ranges>();
   const unstored = (conv: string) => withoutStorage || !!entries.get(conv)?.unstored;
   let lane: Promise<unknown> = Promise.resolve();
+  let told = await newestTold(store);
 
   const newBatch = () => {
     const changes: Change[] = [];
@@ -106,6 +111,13 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
       known: (conv) => edited.has(conv) || entries.has(conv),
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
       settled: (one) => void settled.push(one),
+      told(lists) {
+        const n = Math.floor(told) + 1;
+        put("meta", ["told", n], lists.map((list) => list.flatMap(({ conv, seq }) => [conv, seq])));
+        if (n > KEPT_TOLD) remove("meta", ["told"], ["told", n - KEPT_TOLD]);
+        then.push(() => (told = n));
+        return n;
+      },
       after: (fn) => void then.push(fn),
       covers: (conv, seq) => has(unstored(conv) ? (volatile.get(conv) ?? []) : entry(conv).covered, seq),
       message(message) {
@@ -226,6 +238,12 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
       }
     },
   };
+}
+
+/** The number of the newest list of messages, 0 if there was none. */
+export async function newestTold(store: Store): Promise<number> {
+  const [last] = await store.list("meta", { from: ["told"], to: ["told", ""], limit: 1, reverse: true });
+  return last ? (last.key[1] as number) + ((last.value as Told).length - 1) / 128 : 0;
 }
 
 export function newEntry(conv: string): StoredConversation {

@@ -1,0 +1,116 @@
+/** Who leads: the tab that holds a Web Lock. The browser gives it to the next one when that tab closes or crashes. */
+import { type Change, type Store, StoreError } from "./store.ts";
+
+export interface Campaign {
+  /**
+   * Takes the lock from whoever holds it, before all that wait for it. For a holder
+   * that was suspended without notice: it cannot give the lock back, and hears only
+   * later that it has lost it.
+   */
+  steal(): void;
+  /** Gives the lock back and asks for it no more. */
+  end(): void;
+}
+
+/** How long to wait before a request for the lock that failed is made again. */
+const RETRY_MS = 1000;
+
+/**
+ * Asks for the lock `name` and, while it is held, runs `lead`: the lock goes back when
+ * that has settled, and is asked for again. `lost` aborts when the lock was taken away or
+ * the campaign ends. `lead` may outlast that.
+ */
+export function campaign(name: string, lead: (lost: AbortSignal) => Promise<void>): Campaign {
+  const end = new AbortController();
+  const hold = async (options: LockOptions): Promise<boolean> => {
+    const lost = new AbortController();
+    const lose = () => lost.abort();
+    let granted = false;
+    try {
+      await navigator.locks.request(name, options, () => {
+        granted = true;
+        if (end.signal.aborted) return;
+        end.signal.addEventListener("abort", lose);
+        return lead(lost.signal);
+      });
+    } catch {
+      // stolen, ended while it waited, or locks are not to be had
+    } finally {
+      lose();
+      end.signal.removeEventListener("abort", lose);
+    }
+    return granted;
+  };
+  void (async () => {
+    while (!end.signal.aborted) {
+      if (!(await hold({ signal: end.signal })) && !end.signal.aborted) await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+  })();
+  return {
+    steal: () => void hold({ steal: true }),
+    end: () => end.abort(),
+  };
+}
+
+/** meta ["leader"]: the number of the newest leadership. meta ["over", n]: leadership n is over. */
+const LEADER = ["leader"];
+const over = (n: number) => ["over", n];
+
+/** How many leaderships are known to be over. A tab that slept through more could write again until it hears that it has lost the lock. */
+const MAX_OVER = 1000;
+
+export interface Fenced {
+  /** The store as this leadership may use it. */
+  readonly store: Store;
+  /** Ends the leadership before this one. Rejects as `fenced` if another one has done so meanwhile. */
+  claim(): Promise<void>;
+  /** Whether no other has claimed the store since. */
+  holds(): Promise<boolean>;
+}
+
+/**
+ * A new leadership over a store, whose writes the store refuses once there is another
+ * one. Calls `fenced` when that has happened.
+ */
+export function fence(store: Store, fenced: () => void): Fenced {
+  let mine = 0;
+  let claimed: Promise<void> | undefined;
+  const write = (changes: readonly Change[], n: number) =>
+    store.write(changes, n).catch((err: unknown) => {
+      if (err instanceof StoreError && err.failure === "fenced") fenced();
+      throw err;
+    });
+  const newest = async () => Number((await store.get("meta", LEADER)) ?? 0);
+  const claim = () =>
+    (claimed ??= newest()
+      .then((last) => {
+        mine = last + 1;
+        const old = { from: over(0), to: over(Math.max(0, last - MAX_OVER)) };
+        const changes: Change[] = [
+          { table: "meta", key: LEADER, value: mine },
+          { table: "meta", key: over(last), value: true },
+          { table: "meta", remove: old },
+        ];
+        return write(changes, last);
+      })
+      .catch((err: unknown) => {
+        claimed = undefined; // where the disk was full the next write tries again
+        throw err;
+      }));
+  return {
+    store: {
+      durability: store.durability,
+      get: (table, key) => store.get(table, key),
+      list: (table, range) => store.list(table, range),
+      append: (table, value) => store.append(table, value),
+      write: async (changes) => {
+        await claim();
+        await write(changes, mine);
+      },
+      close: () => store.close(),
+      erase: () => store.erase(),
+    },
+    claim,
+    holds: async () => (await newest()) === mine,
+  };
+}

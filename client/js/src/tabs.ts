@@ -1,0 +1,441 @@
+/**
+ * One engine for all tabs, without a SharedWorker: the tab that holds a Web Lock runs
+ * it, the others ask that tab over a BroadcastChannel and hear its notices.
+ *
+ * - The lock is let go when the page is closed, crashes, is frozen or goes into the
+ *   back-forward cache. A leader that is suspended without any event (Safari on phones, a
+ *   debugger) does not answer pings: a tab that is looked at then takes the lock away.
+ * - Whoever gets the lock first claims the store, which refuses writes of earlier leaders
+ *   from then on (leader.ts, fence). So there is one writer, whatever wakes up.
+ * - A call whose leader is gone is made again at the next one where that changes
+ *   nothing twice, and else rejects with `unknown`.
+ * - Tabs that are looked at hold a lock each: one that crashes is not believed to be
+ *   looked at for ever.
+ */
+import { BelfryError, type ClientOptions, type Trace } from "./api.ts";
+import { type Channel, openChannel, unanswered } from "./channel.ts";
+import { campaign, type Campaign, fence } from "./leader.ts";
+import { isVisible, watchPage } from "./lifecycle.ts";
+import { type Calls, type Engine, type EngineStatus, type Notice, toFailure, type Told } from "./link.ts";
+import type { Store } from "./store.ts";
+import { expiry, randomID } from "./token.ts";
+import type { Message } from "./wire.ts";
+import { newestTold } from "./writer.ts";
+
+export type TokenSource = ClientOptions["token"];
+
+export interface TabsOptions {
+  /** Names the store: the same in all tabs that share an engine, and in no others. */
+  readonly name: string;
+  readonly store: Store;
+  readonly token: TokenSource;
+  /** What `status` returns until an engine says more. */
+  readonly status: EngineStatus;
+  /**
+   * Makes the engine when this tab comes to lead, and another one when it does again.
+   * It has nothing of the store in memory from before, and writes to no other one.
+   */
+  start(store: Store, token: TokenSource): Promise<Engine>;
+  /** There are no other tabs: leads at once. Another client that opens the store ends this one. */
+  readonly alone?: boolean;
+}
+
+/** How often a tab that is looked at asks whether the leader is there, and after how many questions without an answer it takes its place. */
+const PING_MS = 2000;
+const PINGS = 3;
+
+/** How long nobody must have looked at any tab before the engine hears of it: going from one to another takes a moment. */
+const AWAY_MS = 1000;
+
+/** How long another tab is waited for when it is asked for a token. */
+const TOKEN_MS = 10_000;
+
+/** How long a token must be good for, for a login of another tab than the one that got it. */
+const TOKEN_LEFT_MS = 30_000;
+
+/** Calls of one tab that may be under way; further ones reject as `rate_limited`. */
+const MAX_CALLS = 1000;
+
+/** What tabs tell each other. `lead`, `left` and `of` name a leadership, not a tab: a tab may lead again. */
+type News =
+  | { readonly lead: string; readonly status: EngineStatus }
+  | { readonly left: string }
+  | { readonly of: string; readonly notice: Notice }
+  /** A tab is there, looked at or not. With `ask` it wants to know who leads. */
+  | { readonly hello: boolean; readonly ask: boolean }
+  /** The lock is held, and its holder is making ready. */
+  | { readonly soon: true }
+  | { readonly bye: true }
+  | { readonly token: string };
+
+interface Lead {
+  readonly id: string;
+  readonly tab: string;
+  readonly call: Engine["call"];
+  over: boolean;
+}
+
+/** Whether tabs can share an engine here. */
+export function canShare(): boolean {
+  return typeof document !== "undefined" && typeof BroadcastChannel !== "undefined" && typeof navigator !== "undefined" && !!navigator.locks;
+}
+
+/** This tab's part in the engine of all tabs. */
+export function shareTabs(o: TabsOptions): Engine {
+  const tab = randomID();
+  const listeners = new Set<(notice: Notice) => void>();
+  const waiting = new Set<() => void>(); // calls, for a leader
+  const present = new Map<string, boolean>(); // other tabs, as this one knows while it leads: whether they are looked at
+  let status = o.status;
+  let lead: Lead | undefined;
+  let calls = 0;
+  let done = false;
+  let shared: string | undefined; // the newest token that any tab got
+
+  // While the page is not suspended:
+  let race: Campaign | undefined;
+  let channel: Channel<News> | undefined;
+  let pinging: ReturnType<typeof setInterval> | undefined;
+  let missed = 0;
+  let unsee: (() => void) | undefined; // gives back the lock that says that this tab is looked at
+
+  // While this tab holds the lock:
+  let engine: Engine | undefined;
+  let elected = false;
+  let away = false; // what the engine was told last
+  let awayTimer: ReturnType<typeof setTimeout> | undefined;
+  let closing: Promise<void> = Promise.resolve(); // of the engine before
+
+  // Lists of messages are told by number, once. Notices wait while it is read which ones this tab has missed.
+  let heard = Infinity;
+  let later: Notice[] | undefined;
+  const give = (notice: Notice) => {
+    if (notice.told !== undefined && notice.told <= heard) return;
+    heard = notice.told ?? heard;
+    for (const fn of [...listeners]) fn(notice);
+  };
+  let reads = 0;
+  let reading: Promise<void> = Promise.resolve();
+  const read = (work: () => Promise<unknown>) => {
+    later ??= [];
+    reads++;
+    const done = () => {
+      if (--reads > 0) return;
+      const waited = later ?? [];
+      later = undefined;
+      for (const notice of waited) give(notice);
+    };
+    reading = reading.then(work).then(done, done);
+  };
+  /** Tells of the messages that were stored while this tab did not hear of it: it was suspended, or who knew is gone. */
+  const catchUp = async () => {
+    for (const { key, value } of await o.store.list("meta", { from: ["told", Math.floor(heard)], to: ["told", ""] })) {
+      for (const [i, list] of (value as Told).entries()) {
+        const told = (key[1] as number) + i / 128;
+        const of: Message[] = [];
+        for (let j = 0; j < list.length; j += 2) {
+          const row = (await o.store.get("messages", [list[j]!, list[j + 1]!])) as unknown as Message | undefined;
+          if (row?.id) of.push(row);
+        }
+        if (of.length > 0) give({ told, event: { name: "messages", of } });
+      }
+    }
+  };
+
+  const deliver = (notice: Notice) => {
+    status = notice.status ?? status;
+    if (later) later.push(notice);
+    else give(notice);
+    // Whoever signs in again begins anew; this tab's client is over, as all of them are.
+    if (notice.status?.connection === "closed") stop();
+  };
+  const follow = (next: Lead | undefined) => {
+    const last = lead;
+    lead = next;
+    missed = 0;
+    if (last) {
+      last.over = true;
+      channel?.drop(last.tab);
+    }
+    if (next) {
+      read(catchUp);
+      deliver({ changed: { all: true }, status }); // what the last one said may have been lost with it
+      for (const go of waiting) go();
+    } else if (last && !done) deliver({ status: { ...status, connection: "connecting", since: Date.now(), synced: false } });
+  };
+
+  const conduct = async (lost: AbortSignal): Promise<void> => {
+    await closing;
+    if (lost.aborted) return;
+    const id = randomID();
+    let own: Engine | undefined;
+    let over = false;
+    let release!: () => void;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const end = () => {
+      if (over) return;
+      over = true;
+      elected = false;
+      engine = undefined;
+      channel?.tell({ left: id });
+      if (own) closing = own.close().catch(() => {});
+      if (lead?.id === id) follow(undefined);
+      release();
+    };
+    elected = true;
+    lost.addEventListener("abort", end);
+    channel?.tell({ soon: true });
+    const { store, claim, holds } = fence(o.store, end);
+    try {
+      await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
+      if (over) return;
+      own = await o.start(store, token);
+    } catch (err) {
+      deliver({ event: { name: "error", of: toFailure(err) } });
+      await Promise.race([released, new Promise((resolve) => setTimeout(resolve, PING_MS))]);
+      return end();
+    }
+    if (over) {
+      closing = own.close().catch(() => {});
+      return;
+    }
+    const pass = (notice: Notice) => {
+      if (!over) channel?.tell({ of: id, notice });
+      const { status: _, ...rest } = notice;
+      deliver(over ? rest : notice); // what was stored last, before the engine has closed
+    };
+    own.listen((notice) => {
+      if (notice.status?.connection === "closed") void finish(notice);
+      else pass(notice);
+    });
+    const finish = async (notice: Notice) => {
+      // It may be our own successor that had us kicked, if we were suspended and have not heard of it.
+      if (!(await holds().catch(() => true))) return end();
+      // Who signed out gets an answer first.
+      await leaving?.catch(() => {});
+      setTimeout(pass, 0, notice);
+    };
+    let leaving: Promise<unknown> | undefined;
+    const call = async (method: keyof Calls, args: never, signal?: AbortSignal): Promise<unknown> => {
+      const answer = (own as Engine).call(method, args, signal);
+      if (method === "signOut") leaving = answer;
+      return method === "trace" ? { ...((await answer) as Trace), tabs: present.size + 1 } : answer;
+    };
+    engine = own;
+    status = own.status();
+    away = false;
+    present.clear();
+    channel?.tell({ lead: id, status });
+    follow({ id, tab, over: false, call: call as Engine["call"] });
+    look();
+    await released;
+  };
+
+  /** Tells the engine whether nobody looks at any tab. */
+  const look = () => {
+    clearTimeout(awayTimer);
+    const set = (now: boolean) => {
+      if (engine && away !== now) engine.call("background", (away = now)).catch(() => {});
+    };
+    if (isVisible() || [...present.values()].includes(true)) set(false);
+    else awayTimer = setTimeout(set, AWAY_MS, true);
+  };
+  const hear = (from: string, visible: boolean) => {
+    const before = present.get(from);
+    present.set(from, visible);
+    look();
+    if (!visible || before) return;
+    const unseen = () => {
+      if (present.has(from)) present.set(from, false);
+      look();
+    };
+    navigator.locks.request(`${o.name} ${from}`, unseen).catch(() => {});
+  };
+
+  const token: TokenSource = async (why) => {
+    if (why.reason === "login" && shared !== undefined && (expiry(shared) ?? 0) > Date.now() + TOKEN_LEFT_MS) return shared;
+    try {
+      shared = await o.token(why);
+    } catch (err) {
+      const [other] = [...present].sort(([, a], [, b]) => Number(b) - Number(a));
+      if (!other || !channel || why.signal.aborted || (err instanceof BelfryError && err.code === "unauthorized")) throw err;
+      const late = new AbortController();
+      const abort = () => late.abort();
+      const timer = setTimeout(abort, TOKEN_MS);
+      why.signal.addEventListener("abort", abort);
+      shared = await channel.call(other[0], "token", why.reason, late.signal).then(String).finally(() => {
+        clearTimeout(timer);
+        why.signal.removeEventListener("abort", abort);
+      });
+    }
+    channel?.tell({ token: shared });
+    return shared;
+  };
+
+  const greet = (ask: boolean) => channel?.tell({ hello: unsee !== undefined, ask });
+  const see = () => {
+    unsee?.();
+    unsee = undefined;
+    look();
+    const seen = () => {
+      if (!channel || !isVisible()) return;
+      return new Promise<void>((resolve) => {
+        unsee = resolve;
+        greet(false);
+      });
+    };
+    if (channel && isVisible()) navigator.locks.request(`${o.name} ${tab}`, seen).catch(() => {});
+    else greet(false);
+  };
+
+  const hearNews = (news: News, from: string) => {
+    if ("hello" in news) {
+      if (lead && engine) {
+        if (news.ask) channel?.tell({ lead: lead.id, status });
+        hear(from, news.hello);
+      } else if (elected) channel?.tell({ soon: true });
+    } else if ("lead" in news) {
+      // One that leads hears this from one that was suspended: it will hear from the lock.
+      if (!engine && news.lead !== lead?.id) {
+        status = news.status;
+        const call = ((method, args, signal) => channel?.call(from, method, args, signal) ?? Promise.reject(unanswered())) as Engine["call"];
+        follow({ id: news.lead, tab: from, over: false, call });
+        greet(false);
+      }
+    } else if ("left" in news) {
+      if (news.left !== lead?.id) return;
+      follow(undefined);
+      greet(true);
+    } else if ("of" in news) {
+      if (news.of === lead?.id) deliver(news.notice);
+    } else if ("token" in news) shared = news.token;
+    else if ("soon" in news) missed = 0;
+    else {
+      present.delete(from);
+      look();
+    }
+  };
+  const serve = async (method: string, args: unknown, signal: AbortSignal): Promise<unknown> => {
+    if (method === "ping") return null;
+    if (method === "token") return o.token({ reason: args as "login", signal });
+    if (!engine || !lead) throw unanswered();
+    return lead.call(method as keyof Calls, args as never, signal);
+  };
+  const ping = () => {
+    if (engine || !isVisible()) missed = 0;
+    else if (missed++ >= PINGS) {
+      missed = 0;
+      race?.steal();
+    } else if (lead) channel?.call(lead.tab, "ping", null).then(() => (missed = 0), () => {});
+    else greet(true);
+  };
+
+  const start = () => {
+    if (race || done) return;
+    if (o.alone) {
+      const end = new AbortController();
+      race = { steal: () => {}, end: () => end.abort() };
+      void conduct(end.signal).then(() => {
+        if (!end.signal.aborted) deliver({ status: { ...status, connection: "closed", since: Date.now(), error: { code: "kicked", message: "another client has opened the store" } } });
+      });
+      return;
+    }
+    channel = openChannel(o.name, tab, { news: hearNews, serve });
+    race = campaign(o.name, conduct);
+    pinging = setInterval(ping, PING_MS);
+    see();
+    greet(true);
+  };
+  /** Lets go of everything, at once. */
+  const suspend = () => {
+    clearInterval(pinging);
+    clearTimeout(awayTimer);
+    race?.end();
+    race = undefined;
+    unsee?.();
+    unsee = undefined;
+    channel?.tell({ bye: true });
+    follow(undefined);
+    channel?.close();
+    channel = undefined;
+  };
+  const wake = () => void engineOfAll.call("wake", null).catch(() => {});
+  const unwatch = watchPage({
+    suspend,
+    resume: start,
+    visible(now) {
+      if (o.alone) look();
+      else see();
+      if (now) wake(); // a hidden tab's timers may be a minute late
+    },
+    online: wake,
+  });
+  const stop = () => {
+    done = true;
+    unwatch();
+    suspend();
+    for (const go of waiting) go();
+  };
+
+  const leader = (signal?: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      const go = () => {
+        waiting.delete(go);
+        signal?.removeEventListener("abort", go);
+        resolve();
+      };
+      waiting.add(go);
+      signal?.addEventListener("abort", go);
+    });
+  const engineOfAll: Engine = {
+    async call(method, args, signal) {
+      if (calls >= MAX_CALLS) throw new BelfryError("rate_limited", `${MAX_CALLS} calls wait already`);
+      calls++;
+      try {
+        for (;;) {
+          if (done) throw new BelfryError("closed");
+          if (signal?.aborted) throw new BelfryError("aborted");
+          const at = lead;
+          if (!at) {
+            await leader(signal);
+            continue;
+          }
+          try {
+            return await at.call(method, args, signal);
+          } catch (err) {
+            if (done) throw new BelfryError("closed", "the client was closed", { unknown: true });
+            if (!at.over) throw err;
+            if (!repeatable(method, args)) throw unanswered();
+          }
+        }
+      } finally {
+        calls--;
+      }
+    },
+    listen(fn) {
+      listeners.add(fn);
+      return () => listeners.delete(fn);
+    },
+    status: () => status,
+    leader: () => engine !== undefined,
+    async close() {
+      stop();
+      await closing;
+      await reading;
+    },
+  };
+  read(async () => (heard = await newestTold(o.store).catch(() => 0)));
+  start();
+  return engineOfAll;
+}
+
+/**
+ * Whether a call may be made twice. What the server is asked is safe to repeat
+ * (docs/semantics.md, Sending 2), but for what it keeps in memory only or makes up a name for.
+ */
+function repeatable(method: keyof Calls, args: unknown): boolean {
+  if (method === "cancel") return false; // the second answer would be no
+  if (method !== "request") return true;
+  const { op, args: of } = args as Calls["request"]["args"];
+  return op === "createGroup" ? of.group !== undefined : op !== "send" && op !== "typing";
+}
