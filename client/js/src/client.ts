@@ -35,6 +35,7 @@ export function createClient(options: ClientOptions): Client {
   let engine: Engine | undefined;
   let status: Status = { connection: "connecting", since: Date.now(), synced: false, storage: { durability: "memory" }, outbox: 0, leader: false };
   let ahead = 0;
+  let appended = 0; // to the outbox, and not counted in the status yet
 
   const handlers = new Map<keyof Events, Set<(event: never) => void>>();
   const emit = ({ name, of }: NonNullable<Notice["event"]>) => {
@@ -113,18 +114,20 @@ export function createClient(options: ClientOptions): Client {
       if (closed) throw new BelfryError("closed");
       const to = await abortable(store, signal);
       if (status.connection === "closed") throw new BelfryError("closed");
-      if (status.outbox >= MAX_OUTBOX) throw new BelfryError("rate_limited", `${MAX_OUTBOX} messages wait already`);
+      if (status.outbox + appended >= MAX_OUTBOX) throw new BelfryError("rate_limited", `${MAX_OUTBOX} messages wait already`);
       const entry: StoredSend = { conv, cid, body, tried: 0, ...(ttl !== undefined && { ttl }), ...(mentions && { mentions }) };
       const pending = pendingOf(base, call, entry);
+      appended++;
       try {
         await to.append("outbox", asValue(entry));
       } catch (cause) {
+        appended--;
         pending.stop();
         throw new BelfryError("storage", "the message could not be stored", { cause });
       }
       tell({ changed: { outbox: [conv] } });
       // An engine that does not hear of it finds it when it starts, or with the next one.
-      void call("outbox", null).catch(() => {});
+      void call("outbox", null).catch(() => {}).finally(() => appended--);
       return pending.pending;
     },
     cancel: (conv, cid) => call("cancel", { conv, cid }),

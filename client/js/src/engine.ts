@@ -61,7 +61,16 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     tell({ event: { name: "storage", of: storage } });
   };
 
-  const writer = await newWriter({ store, withoutStorage: !!options.withoutStorage, tell, now, failed: storeFailed });
+  let expiry: ReturnType<typeof setTimeout> | undefined;
+  const expire = () => {
+    clearTimeout(expiry);
+    void writer.expire(now()).then((at) => {
+      clearTimeout(expiry);
+      if (at < Infinity && !over) expiry = setTimeout(expire, Math.min(MAX_TIMER, Math.max(1, at - now())));
+    }, report);
+  };
+
+  const writer: Writer = await newWriter({ store, withoutStorage: !!options.withoutStorage, tell, now, expires: () => expire(), failed: storeFailed });
   const device = await prepare(options, store, writer, !!lost);
   const failed = (err: unknown) => {
     report(err);
@@ -76,14 +85,6 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   };
   const fetcher = newFetcher(store, writer, (signal) => (args) => request("getMessage", args, signal) as Promise<Operations["getMessage"]["ok"]>, now);
 
-  let expiry: ReturnType<typeof setTimeout> | undefined;
-  const expire = () => {
-    clearTimeout(expiry);
-    void writer.expire(now()).then((at) => {
-      clearTimeout(expiry);
-      if (at < Infinity && !over) expiry = setTimeout(expire, Math.min(MAX_TIMER, Math.max(1, at - now())));
-    }, report);
-  };
   expire();
 
   // Sessions.

@@ -68,11 +68,13 @@ export interface WriterOptions {
   readonly withoutStorage: boolean;
   tell(notice: Notice): void;
   now(): number;
+  /** A message was stored that has a ttl. */
+  expires(): void;
   /** The store failed. */
   failed(err: StoreError): void;
 }
 
-export async function newWriter({ store, withoutStorage, tell, now, failed }: WriterOptions): Promise<Writer> {
+export async function newWriter({ store, withoutStorage, tell, now, expires, failed }: WriterOptions): Promise<Writer> {
   const entries = new Map<string, StoredConversation>();
   for (const { value } of await store.list("conversations", {})) {
     const entry = value as unknown as StoredConversation;
@@ -103,6 +105,12 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
       edit(conv, { covered: add(covered, from, to), lost: subtract(lost, from, to), newest: Math.max(newest, to) });
     };
 
+    const mortal = ({ conv, seq, time, ttl }: Message) => {
+      if (!ttl) return;
+      put("meta", ["ttl", time + ttl * 1000, conv, seq], true);
+      then.push(expires);
+    };
+
     const batch: Batch = {
       put,
       remove,
@@ -121,14 +129,14 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
       after: (fn) => void then.push(fn),
       covers: (conv, seq) => has(unstored(conv) ? (volatile.get(conv) ?? []) : entry(conv).covered, seq),
       message(message) {
-        const { conv, seq, ttl, time } = message;
+        const { conv, seq } = message;
         if (unstored(conv)) {
           then.push(() => volatile.set(conv, add(volatile.get(conv) ?? [], seq, seq).slice(-2 * MAX_RANGES)));
           edit(conv, { newest: Math.max(entry(conv).newest, seq), top: true });
           return;
         }
         put("messages", [conv, seq], message);
-        if (ttl) put("meta", ["ttl", time + ttl * 1000, conv, seq], true);
+        mortal(message);
         cover(conv, seq, seq);
         edit(conv, { top: true });
         const { covered } = entry(conv);
@@ -147,7 +155,7 @@ export async function newWriter({ store, withoutStorage, tell, now, failed }: Wr
         for (const { from: a, to: b, gap, message } of fresh) {
           if (gap) put("messages", [conv, b], { gap: a, to: b, reason: gap });
           else if (message && !had.has(message)) put("messages", [conv, b], message);
-          if (message?.ttl) put("meta", ["ttl", message.time + message.ttl * 1000, conv, b], true);
+          if (message && !had.has(message)) mortal(message);
           if (gap || message) cover(conv, a, b);
         }
         const { lastSeq } = entry(conv);
