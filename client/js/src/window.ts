@@ -30,6 +30,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
   let hi = Infinity;
   let near: Side = "newer";
   let jumps = 0; // a move that began before the last jump has no effect
+  let place = 0; // counts what changes lo, hi and near: what was read before that is not shown
   let opened: Promise<void> | undefined;
 
   let entry: StoredConversation | undefined;
@@ -79,11 +80,12 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
       const waiting = (pending ??= await readPending(await base.store));
       entry = await conversation(await base.store, conv);
       if (own && entry) await own.write([{ table: "conversations", key: [conv], value: asValue({ ...entry, lost: [] }) }]);
-      const jump = jumps;
       if (lo > newest()) lo = newest() + 1;
+      const placed = place;
       if (lo > newest() || hi >= newest()) hi = Infinity;
       const rows = lo > newest() ? [] : await read(lo, Math.min(hi, newest()), near === "newer" ? "older" : "newer", most + 1);
-      if (jump === jumps) show(rows, waiting);
+      if (placed !== place) return; // and again soon, by whoever changed it
+      show(rows, waiting);
     } catch {
       pending = undefined; // the store has failed, or is no more: read again with the next change
       if (base.status().connection === "closed") view.publish({ rows: [], before: "start", after: "start" });
@@ -106,10 +108,12 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
       lo = rows[0] ? spanOf(rows[0])[0] : hi === Infinity ? newest() + 1 : lo;
     }
     stored = rows;
-    void own?.write([
-      { table: "messages", remove: { to: [conv, lo] } },
-      { table: "messages", remove: { from: [conv, hi + 1] } },
-    ]);
+    if (!moving.size) {
+      void own?.write([
+        { table: "messages", remove: { to: [conv, lo] } },
+        { table: "messages", remove: { from: [conv, hi + 1] } },
+      ]);
+    }
     const sent = new Set(rows.map((row) => row.kind === "message" && row.message.from === user && row.message.cid));
     const last = hi < Infinity ? [] : waiting.filter((row) => row.kind === "pending" && !sent.has(row.cid));
     publish([...weave(rows, passing.filter(({ after }) => after >= lo - 1 && after < hi)), ...last]);
@@ -166,13 +170,12 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
   }
 
   /** Moves an end of the window by some `count` rows, which are fetched if they are not held. */
-  async function grow(side: Side, count: number): Promise<void> {
+  async function grow(side: Side, count: number, nearer: Side | undefined): Promise<void> {
     const jump = jumps;
     const older = side === "older";
     const bound = older ? lo : top();
     const beyond = () => (older ? read(1, bound - 1, side, count) : read(bound + 1, newest(), side, count));
-    if (older ? bound <= 1 : bound >= newest()) return;
-    let rows = await beyond();
+    let rows = (older ? bound > 1 : bound < newest()) ? await beyond() : [];
     if (rows.some(isHole) && (await fill(older ? { before: bound } : { after: bound }, side))) {
       await refresh();
       rows = await beyond();
@@ -180,6 +183,8 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     }
     if (jump !== jumps) return;
     const known = rows.filter((row) => !isHole(row));
+    place++;
+    near = nearer ?? near;
     if (older) lo = Math.min(lo, spanOf(known[0])[0] || lo);
     else hi = Math.max(hi, spanOf(known.at(-1))[1]);
   }
@@ -190,14 +195,11 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     const jump = jumps;
     const work = (async () => {
       try {
-        await grow(side, count);
+        await grow(side, count, nearer);
       } catch {
         stuck.add(side); // the store has failed
       }
-      if (jump === jumps) {
-        moving.delete(side);
-        near = nearer ?? near;
-      }
+      if (jump === jumps) moving.delete(side);
       await refresh();
     })();
     moving.set(side, work);
@@ -231,6 +233,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
 
   async function jump(seq: number): Promise<void> {
     jumps++;
+    place++;
     moving.clear();
     stuck.clear();
     near = "newer";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
-import type { MessageWindow, Row, WindowState } from "../src/api.ts";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { BelfryError, type MessageWindow, type Page, type Row, type WindowState } from "../src/api.ts";
 import { spanOf } from "../src/rows.ts";
 import { messageWindow } from "../src/window.ts";
 import { conv, model, user, type Model } from "./window-model.ts";
@@ -139,5 +139,202 @@ describe("a window", () => {
       }),
       { numRuns: 300 },
     );
+  });
+
+  afterEach(() => void vi.useRealTimers());
+
+  const shown = ({ rows }: WindowState) =>
+    rows.map((row) => (row.kind === "message" ? row.message.body : row.kind === "gap" ? `${row.from}-${row.to} ${row.reason}` : row.cid));
+
+  async function open(seqs: number, at?: number): Promise<{ m: Model; w: MessageWindow; told: () => number }> {
+    const m = model();
+    add(m, seqs, "bob", true);
+    await m.commit();
+    const w = messageWindow(m, conv, { size, ...(at && { at }) });
+    let told = 0;
+    w.subscribe(() => told++);
+    await quiet(w);
+    return { m, w, told: () => told };
+  }
+
+  test("wakes once for a commit of many messages, and not for what it does not show", async () => {
+    const { m, w, told } = await open(20, 5);
+    const before = told();
+    add(m, 50, "bob", true);
+    await m.commit();
+    m.tell({ changed: { conversations: ["u:eve"], outbox: ["u:eve"] } });
+    await quiet(w);
+    expect(told()).toBe(before);
+    await w.jump(Infinity);
+    await quiet(w);
+    const atEnd = told();
+    add(m, 50, "bob", true);
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual([113, 114, 115, 116, 117, 118, 119, 120].slice(-2 * size));
+    expect(told()).toBe(atEnd + 1);
+  });
+
+  test("keeps the key of a pending row as it becomes a message", async () => {
+    const { m, w } = await open(2);
+    m.waiting.push({ cid: "mine", refused: false });
+    await m.commit();
+    const pending = (await quiet(w)).rows.at(-1)!;
+    expect(pending.kind).toBe("pending");
+    m.waiting.pop();
+    m.seqs.push({ what: m.message(user, "mine"), held: true });
+    await m.commit();
+    const stored = (await quiet(w)).rows.at(-1)!;
+    expect([stored.kind, stored.key]).toEqual(["message", pending.key]);
+    m.peerReadSeq = 3;
+    await m.commit();
+    expect((await quiet(w)).rows.at(-1)).toMatchObject({ receipt: "read", key: pending.key });
+  });
+
+  test("lets a message go when its ttl is over, with nobody told by the engine", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    const { m, w } = await open(1);
+    m.seqs.push({ what: m.message("bob", "short", 60), held: true });
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual([1, 2]);
+    vi.advanceTimersByTime(59_999);
+    expect(shown(await quiet(w))).toEqual([1, 2]);
+    vi.advanceTimersByTime(1);
+    expect(shown(await quiet(w))).toEqual([1, "2-2 expired"]);
+    w.close();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("fetches exactly what is missing, and nothing twice", async () => {
+    const { m, w } = await open(0);
+    add(m, 30, "bob", false);
+    for (const seq of [28, 29]) m.seqs[seq - 1]!.held = true;
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual([27, 28, 29, 30]);
+    expect(m.fetched).toEqual([30, 27]);
+    await w.older();
+    expect(shown(w.getSnapshot())).toEqual([23, 24, 25, 26, 27, 28, 29, 30]);
+    await w.older();
+    await w.newer();
+    await quiet(w);
+    expect(shown(w.getSnapshot())).toEqual([23, 24, 25, 26, 27, 28, 29, 30]);
+    expect(m.fetched.toSorted((a, b) => b - a)).toEqual([30, 27, 26, 25, 24, 23, 22, 21, 20, 19]);
+  });
+
+  test("says that it is offline where it cannot fetch, and goes on with the next connection", async () => {
+    const { m, w } = await open(0);
+    m.setOnline(false);
+    add(m, 30, "bob", false);
+    m.seqs[29]!.held = true;
+    await m.commit();
+    expect(await quiet(w)).toMatchObject({ before: "offline", after: "start" });
+    await w.older();
+    expect(shown(w.getSnapshot())).toEqual([30]);
+    m.setOnline(true);
+    expect(shown(await quiet(w))).toEqual([27, 28, 29, 30]);
+    expect(w.getSnapshot().before).toBe("more");
+  });
+
+  test("tries again after the pause that a refusal names", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const { m, w } = await open(0);
+    const fill = m.fill;
+    m.fill = () => Promise.reject(new BelfryError("unavailable", "", { retryAfterMs: 700 }));
+    add(m, 3, "bob", false);
+    await m.commit();
+    expect((await quiet(w)).before).toBe("offline");
+    m.fill = fill;
+    vi.advanceTimersByTime(700);
+    expect(shown(await quiet(w))).toEqual([1, 2, 3]);
+  });
+
+  test("asks once for a conversation that the store knows nothing of", async () => {
+    const m = model();
+    let asked = 0;
+    m.fill = async () => (asked++, null);
+    const w = messageWindow(m, "u:unheard", { size });
+    w.subscribe(() => {});
+    expect(await quiet(w)).toEqual({ rows: [], before: "start", after: "start" });
+    expect(asked).toBe(1);
+  });
+
+  test("holds by itself what the store does not keep, and no more than it shows", async () => {
+    const { m, w } = await open(0);
+    const fill = m.fill;
+    m.fill = async (of, page): Promise<Page> => {
+      const was = m.fetched.length;
+      await fill(of, page);
+      const seqs = m.fetched.slice(was).sort((a, b) => a - b);
+      for (const at of m.seqs) at.held = false;
+      await m.commit();
+      const messages = seqs.flatMap((seq) => (typeof m.seqs[seq - 1]!.what === "string" ? [] : [m.message("bob", "")].map((x) => ({ ...x, seq, body: seq }))));
+      return { messages, gaps: [], from: seqs[0] ?? 0, to: seqs.at(-1) ?? 0, more: true };
+    };
+    add(m, 30, "bob", false);
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual([27, 28, 29, 30]);
+    await w.older();
+    expect(shown(await quiet(w))).toEqual([23, 24, 25, 26, 27, 28, 29, 30]);
+    await w.older();
+    expect(shown(await quiet(w))).toEqual([19, 20, 21, 22, 23, 24, 25, 26]);
+    await w.jump(Infinity);
+    expect(shown(await quiet(w))).toEqual([27, 28, 29, 30]);
+
+    const live = { ...m.message("bob", "new"), body: "new" };
+    m.seqs.push({ what: live, held: false });
+    m.tell({ event: { name: "messages", of: [live] } });
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual([27, 28, 29, 30, "new"]);
+    expect((await m.db.list("messages", {})).length).toBe(0);
+  });
+
+  test("shows ephemeral messages where they came, a page of them at most", async () => {
+    const { m, w } = await open(2);
+    const pass = (body: string) => m.tell({ event: { name: "messages", of: [{ ...m.message("bob", body), seq: 0, ephemeral: true, body }] } });
+    pass("a");
+    add(m, 1, "bob", true);
+    await m.commit();
+    await quiet(w);
+    pass("b");
+    expect(shown(await quiet(w))).toEqual([1, 2, "a", 4, "b"]);
+    for (const body of "cdefgh") pass(body);
+    expect(shown(await quiet(w))).toEqual([1, 2, 4, "e", "f", "g", "h"]);
+  });
+
+  test("is empty after a sign-out, and keeps its rows when the store fails", async () => {
+    const { m, w } = await open(3);
+    const list = m.db.list;
+    m.db.list = () => Promise.reject(new Error("disk"));
+    m.tell({ changed: { conversations: [conv] } });
+    expect(shown(await quiet(w))).toEqual([1, 2, 3]);
+    m.db.list = list;
+    await m.db.erase();
+    const closed = { connection: "closed", since: 1, synced: false, storage: { durability: "memory" }, outbox: 0, leader: false, ahead: 0 } as const;
+    m.status = () => closed;
+    m.tell({ status: closed });
+    expect(await quiet(w)).toEqual({ rows: [], before: "start", after: "start" });
+  });
+
+  test("listens only while somebody subscribes, and never after close", async () => {
+    const { m, w } = await open(3);
+    expect(m.listeners()).toBe(1);
+    w.close();
+    expect(m.listeners()).toBe(0);
+    w.subscribe(() => {});
+    expect(m.listeners()).toBe(0);
+    add(m, 1, "bob", true);
+    await m.commit();
+    await w.older();
+    expect(shown(await quiet(w))).toEqual([1, 2, 3]);
+
+    const other = messageWindow(m, conv, { size });
+    await other.older();
+    expect([shown(other.getSnapshot()), m.listeners()]).toEqual([[1, 2, 3, 4], 0]);
+    const stop = other.subscribe(() => {});
+    stop();
+    add(m, 1, "bob", true);
+    await m.commit();
+    other.subscribe(() => {});
+    expect(shown(await quiet(other))).toEqual([1, 2, 3, 4, 5]);
+    other.close();
   });
 });
