@@ -34,10 +34,12 @@ export interface IndexedDBOptions {
    * decide by themselves, only Firefox asks its user. Default: true.
    */
   readonly persist?: boolean;
+  /** For tests: the version of the tables. Default: the current one. */
+  readonly version?: number;
 }
 
 /** The version of the tables. An older tab that is asked to make room for a newer version closes its store. */
-const version = 1;
+const currentVersion = 1;
 const tables: readonly Table[] = ["messages", "conversations", "outbox", "meta"];
 const canary = 0;
 
@@ -90,9 +92,9 @@ const causes: Readonly<Record<string, Cause>> = {
 /** What errors of an open store mean. ConstraintError: only a fence is added rather than put. */
 const failures: Readonly<Record<string, StoreFailure>> = { QuotaExceededError: "quota", ConstraintError: "fenced" };
 
-async function open(name: string, { persist = true }: IndexedDBOptions, blocked: () => void): Promise<Opened> {
+async function open(name: string, { persist = true, version = currentVersion }: IndexedDBOptions, blocked: () => void): Promise<Opened> {
   const kept = isKept(persist).catch(() => false);
-  const link = linkTo(name, blocked);
+  const link = linkTo(name, version, blocked);
   try {
     const db = await link.db();
     const lost = link.created() ? mark(name).has() : await mend(db);
@@ -137,7 +139,7 @@ interface Link {
   close(): void;
 }
 
-function linkTo(name: string, blocked: () => void): Link {
+function linkTo(name: string, version: number, blocked: () => void): Link {
   let made = false;
   let closed = false;
   const connect = (first: boolean) =>
@@ -145,7 +147,11 @@ function linkTo(name: string, blocked: () => void): Link {
       upgrade(db, oldVersion, _, tx) {
         if (!first) return tx.abort(); // it was erased while the page was frozen
         made = oldVersion === 0;
-        for (const table of tables) void db.createObjectStore(table, { autoIncrement: table === "outbox" }).put(0, canary).catch(() => {});
+        for (const table of tables) {
+          if (db.objectStoreNames.contains(table)) continue;
+          const rows = db.createObjectStore(table, { autoIncrement: table === "outbox" });
+          rows.put(0, canary).catch(() => {}); // then opening fails too
+        }
       },
       blocked,
       blocking: () => close(),
@@ -245,24 +251,36 @@ type Request = (tx: IDBPTransaction<unknown, Table[], "readwrite">) => Promise<u
 /** Makes requests in a transaction. When it resolves, to their results, it is safe on the disk; when it rejects, nothing has changed. */
 async function transact(db: Database, mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[]): Promise<unknown[]> {
   const tx = db.transaction([...of], mode, { durability: "strict" }) as IDBPTransaction<unknown, Table[], "readwrite">;
-  const done = tx.done.catch((err: unknown) => {
-    throw tx.error ?? err; // why it was aborted, for want of room for example
-  });
-  done.catch(() => {}); // waited for below
+  tx.done.catch(() => {}); // waited for below
   const results: Promise<unknown>[] = [];
   try {
     for (const request of requests) {
       const result = request(tx);
-      result.catch(() => {}); // done says why
+      result.catch(() => {}); // waited for below
       results.push(result);
     }
   } catch (err) {
     tx.abort();
     throw err;
   }
-  if (mode === "readwrite" || hasGetAllRecords()) tx.commit();
-  await done;
+  if (mayFreeze() && (mode === "readwrite" || hasGetAllRecords())) tx.commit();
+  try {
+    await tx.done;
+  } catch (err) {
+    // A request that failed says why, or else the transaction does: the others only that it was aborted.
+    for (const result of results) await result.catch((e: unknown) => (nameOf(e) === "AbortError" ? undefined : Promise.reject(e)));
+    throw tx.error ?? err;
+  }
   return Promise.all(results);
+}
+
+/**
+ * Reports whether the browser freezes pages where they are, as Chromium does. Others
+ * are not asked to commit: Firefox then makes what it was asked for though a request,
+ * as that of a fence, has failed.
+ */
+function mayFreeze(): boolean {
+  return typeof document === "object" && "onfreeze" in document;
 }
 
 function change(change: Change): Request {

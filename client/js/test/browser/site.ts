@@ -22,9 +22,14 @@ const types: Readonly<Record<string, string>> = { html: "text/html", js: "text/j
 /**
  * Serves for each path a page with a script, whose exports are the page's global
  * `page`: the bundle of a TypeScript file, relative to this folder or absolute. Its
- * globals are there once `goto` has resolved. `files` are served as they are.
+ * globals are there once `goto` has resolved. `files` are served as they are;
+ * `policies` are added to the Content-Security-Policy of paths.
  */
-export async function serve(pages: Readonly<Record<string, string>>, files: Readonly<Record<string, string | Uint8Array>> = {}): Promise<Site> {
+export async function serve(
+  pages: Readonly<Record<string, string>>,
+  files: Readonly<Record<string, string | Uint8Array>> = {},
+  policies: Readonly<Record<string, string>> = {},
+): Promise<Site> {
   const content = new Map<string, string | Uint8Array>(Object.entries(files));
   for (const [path, entry] of Object.entries(pages)) {
     const script = `/scripts${path === "/" ? "/index" : path}.js`;
@@ -35,7 +40,11 @@ export async function serve(pages: Readonly<Record<string, string>>, files: Read
     const path = new URL(request.url ?? "/", "http://127.0.0.1").pathname;
     const body = content.get(path);
     const type = types[/\.(\w+)$/.exec(path)?.[1] ?? "html"] ?? "application/octet-stream";
-    response.writeHead(body === undefined ? 404 : 200, { "Content-Type": `${type}; charset=utf-8`, "Content-Security-Policy": policy });
+    response.writeHead(body === undefined ? 404 : 200, {
+      "Content-Type": `${type}; charset=utf-8`,
+      "Content-Security-Policy": path in policies ? `${policy}; ${policies[path]}` : policy,
+      "Access-Control-Allow-Origin": "*", // sandboxed pages are no origin of their own
+    });
     response.end(body ?? "");
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
