@@ -319,5 +319,6 @@ func (c *Client) dispatch() {
 			return
 		}
 		e.run()
+		c.acknowledgeRest()
 	}
 }

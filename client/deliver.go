@@ -143,6 +143,20 @@ func (s *session) acknowledge(d uint64) {
 	}
 }
 
+// acknowledgeRest is called after each event: behind the last one there is nothing that
+// acknowledge could have left an ack to.
+func (c *Client) acknowledgeRest() {
+	if !c.in.empty() {
+		return
+	}
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil && s.handled.Load() > s.acked.Load() {
+		c.out.signal()
+	}
+}
+
 func (s *session) synced(p protocol.Synced) {
 	s.parts.Complete(&p)
 	s.parts = protocol.SyncedPart{}

@@ -87,6 +87,26 @@ func TestAck(t *testing.T) {
 	})
 }
 
+// What is behind the last message, as onSynced is at each login, must not keep its ack back.
+func TestAckBehindAnotherPush(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		release := make(chan struct{})
+		cfg.OnMessages = func([]Message) { <-release }
+		for name, open := range map[string]OpenStore{"no store": nil, "store": Memory()} {
+			cfg.Store = open
+			start(t, cfg)
+			p, _ := s.login()
+			p.messages(1, "", 1)
+			p.push("onSynced", frame{"cursor": "synced"})
+			p.quiet()
+			release <- struct{}{}
+			if d := number(args(p.want("ack"))["d"]); d != 1 {
+				t.Errorf("%s: ack %d, want 1", name, d)
+			}
+		}
+	})
+}
+
 // A handler that never catches up must not let the window run dry.
 func TestAckWithinWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {

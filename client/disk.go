@@ -176,6 +176,7 @@ func (c *Client) dispatchStored() {
 			if e.run != nil && (e.from == nil || !e.from.broken) {
 				e.run()
 			}
+			c.acknowledgeRest()
 		}
 	}
 }
