@@ -176,6 +176,11 @@ export function createClient(options: ClientOptions): Client {
       await request("recall", { conv, seq }, signal);
     },
     async importMessages(messages) {
+      for (const { conv, seq, id, time } of messages) {
+        checkConv(conv);
+        if (!(Number.isSafeInteger(seq) && seq >= 1)) throw wrong("seq", "must be a whole number from 1 on");
+        if (!id || !Number.isSafeInteger(time)) throw wrong("id", "must be set, and so must time");
+      }
       await call("import", { messages });
     },
     async disableStorage(conv) {

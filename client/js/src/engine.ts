@@ -245,8 +245,10 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         session?.notify(op, args);
         return null;
       }
+      // What comes while a deletion is on its way is not deleted.
+      const upTo = writer.entries.get(String(args.conv))?.newest;
       const ok = await request(op, args, signal);
-      await applyReply(writer, store, options.user, op, args, ok);
+      await applyReply(writer, store, options.user, op, args, ok, upTo);
       return ok;
     },
     fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
@@ -349,12 +351,12 @@ function asBelfryError(err: unknown): never {
 }
 
 /** Brings into the store what the answer to a request changes there. */
-async function applyReply(writer: Writer, store: Store, user: string, op: string, args: Record<string, unknown>, ok: unknown): Promise<void> {
+async function applyReply(writer: Writer, store: Store, user: string, op: string, args: Record<string, unknown>, ok: unknown, upTo: number | undefined): Promise<void> {
   const conv = String(args.conv);
   const reply = ok as { unread?: number; conversations?: Operations["getRecents"]["ok"]["conversations"]; cursor?: string; group?: string };
   if (op === "readReport") return writer.commit((batch) => readTo(batch, store, conv, Number(args.seq), user, reply.unread));
   if (op === "deleteMessage") return gone(writer, conv, (args.seqs as number[]).map((seq) => [seq, seq] as const), "deleted");
-  if (op === "deleteConversation") return writer.commit((batch) => deleteConversation(batch, conv, !!args.messages));
+  if (op === "deleteConversation") return writer.commit((batch) => deleteConversation(batch, conv, !!args.messages, upTo));
   if (op === "recall") return gone(writer, conv, [[Number(args.seq), Number(args.seq)]], "recalled");
   if (op === "setConversation") {
     const { muted, pinned, unread } = args as Operations["setConversation"]["args"];
@@ -384,7 +386,9 @@ async function importMessages(writer: Writer, messages: readonly Message[]): Pro
   for (let i = 0; i < messages.length; i += 500) {
     await writer.commit((batch) => {
       for (const message of messages.slice(i, i + 500)) {
+        const { top = false } = batch.entry(message.conv); // an old message says nothing of newer ones
         if (!batch.covers(message.conv, message.seq)) newMessage(batch, message, writer.unstored(message.conv));
+        batch.edit(message.conv, { top });
       }
     });
   }

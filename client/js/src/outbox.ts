@@ -18,6 +18,8 @@ const MAX_IN_FLIGHT = 64;
  * server knows every cid, so that no slow network makes an unmarked repeat arrive later.
  */
 const RETRY_AFTER_MS = 60_000;
+/** The most refused messages that are kept for the application to see; the oldest make room. */
+const MAX_REFUSED = 200;
 /** Refusals after which the same may succeed. */
 const PASSING = new Set<string>(["unavailable", "rate_limited", "internal", "offline", "closed", "unauthorized"]);
 
@@ -184,6 +186,11 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
     const send = { ...item.send, refused: toFailure(err) };
     try {
       await writer.commit((batch) => {
+        const refused = [...items.values()].filter((one) => one.send.refused);
+        for (const one of refused.slice(0, Math.max(0, refused.length + 1 - MAX_REFUSED))) {
+          remove(batch, one);
+          batch.after(() => drop(one));
+        }
         batch.put("outbox", [item.key], send);
         batch.outbox(conv);
         batch.settled({ conv, cid, state: "refused", code: err.code, message: err.message });
@@ -210,7 +217,8 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
     settle,
     online(to) {
       session = to;
-      pump();
+      // Also what was appended while the store could not be read.
+      if (to) load().catch(failed);
     },
     async cancel(conv, cid) {
       await load();

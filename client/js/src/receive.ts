@@ -147,6 +147,8 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
           if ((unread || markedUnread) && conv.startsWith("u:") && !named.has(conv)) batch.edit(conv, { unread: 0, markedUnread: false });
         }
         for (const lost of synced.lost) lose(batch, lost);
+        // What was unread as the login began has been acknowledged, and so been read.
+        if (!o.manualRead) for (const conv of named) if (conv.startsWith("u:")) batch.edit(conv, { unread: 0, readSeq: batch.entry(conv).newest });
       });
       proven = live = true;
       held = undefined;

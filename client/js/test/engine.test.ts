@@ -100,7 +100,7 @@ test("a source that fails is asked again; one that refuses ends the client", asy
   expect(of(events, "error")).toHaveLength(2);
   await pass(600_000);
   expect(asked).toBe(3);
-  await expect(client.request("getBlocked", {})).rejects.toMatchObject({ code: "unauthorized" });
+  await expect(client.request("getBlocked", {})).rejects.toMatchObject({ code: "closed" });
 });
 
 test("a token of somebody else ends the client", async () => {
@@ -539,6 +539,44 @@ test("what is imported is there by its seq, and what was there stays", async () 
   expect(await client.searchLocal("ew", { mode: "words" })).toEqual([]);
   expect(await client.searchLocal("ld NE", { mode: "substring" })).toMatchObject([{ seq: 1 }]);
   expect(await client.searchLocal("new", { conv: "u:carol" })).toEqual([]);
+});
+
+test("what is imported says nothing of newer messages", async () => {
+  const { client } = await world(({ op, args }) =>
+    op === "getMessage" ? { ok: args.after === 1 ? { messages: [message(2)], gaps: [], from: 2, to: 2, more: false } : { messages: [], gaps: [], from: 0, to: 0, more: false } } : undefined);
+  await client.importMessages([message(1)]);
+  expect((await client.getMessages("u:bob")).messages.map(({ seq }) => seq)).toEqual([1, 2]);
+  await expect(client.importMessages([message(0)])).rejects.toMatchObject({ code: "bad_request" });
+});
+
+test("what comes while a deletion is on its way stays", async () => {
+  const { client, peer } = await world(undefined, {}, (p) => {
+    p.push("onNewMessage", { d: 1, messages: [message(1)] });
+    p.push("onSynced", synced());
+  });
+  const deletion = client.deleteConversation("u:bob", { messages: true });
+  await settle();
+  peer().push("onNewMessage", { d: 2, messages: [message(2)] });
+  peer().reply(peer().requests.find(({ op }) => op === "deleteConversation")!.id!, { ok: {} });
+  await deletion;
+  expect(await client.localMessages("u:bob")).toMatchObject({ messages: [{ seq: 2 }], gaps: [{ from: 1, to: 1, reason: "deleted" }] });
+});
+
+test("of refused messages the newest 200 are kept", async () => {
+  const { client } = await world(({ op }) => (op === "send" ? { err: { code: "forbidden" } } : undefined));
+  for (let i = 0; i < 205; i++) await (await client.send("u:bob", i, { cid: `c${i}` })).settled;
+  const { outbox } = await client.exportTrace();
+  expect(outbox.map(({ cid }) => cid)).toEqual(Array.from({ length: 200 }, (_, i) => `c${i + 5}`));
+});
+
+test("what was received is read, where nothing says otherwise", async () => {
+  const { client } = await world(undefined, {}, (p) => {
+    p.push("onNewMessage", { d: 1, messages: [message(1), message(2)] });
+    p.push("onSynced", synced({ conversations: [{ conv: "u:bob", lastSeq: 2, time: 1, readSeq: 0, unread: 2 }] }));
+  });
+  client.conversations().subscribe(() => {});
+  await settle();
+  expect(list(client)).toMatchObject([{ unread: 0, readSeq: 2 }]);
 });
 
 test("signing out erases the store and ends the client", async () => {
