@@ -4,3 +4,4 @@ export type * from "./wire.ts";
 export type * from "./link.ts";
 export * from "./store.ts";
 export { createClient } from "./client.ts";
+export { typingView } from "./typing.ts";
