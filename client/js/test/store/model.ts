@@ -54,7 +54,7 @@ const element = fc.oneof(
   fc.constantFrom(0, 1, 2, 9, 10, 255, 256, 2 ** 31, 2 ** 32, Number.MAX_SAFE_INTEGER),
   fc.constantFrom("", "a", "b", "aa", "a\0", "a\0b", "a\u0001", "\u0002", "é", "\ud800", "\u{10000}", "\udfff", "\ue000", "\uffff"),
 );
-const key: fc.Arbitrary<Key> = fc.array(element, { maxLength: 3 });
+export const key: fc.Arbitrary<Key> = fc.array(element, { maxLength: 3 });
 
 const bytes = fc.uint8Array({ maxLength: 20 }).map((b) => (b.length > 4 ? b.subarray(1, 4) : b));
 export const value = fc.letrec<{ value: Value }>((tie) => ({
