@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -9,8 +10,11 @@ import (
 	"github.com/belfry-im/belfry/gateway/admin"
 )
 
-// AdminHandler serves the operations listener: /healthz and /readyz to anyone,
-// /safe-to-stop to callers on this machine, /metrics and /debug/pprof/ to administrators,
+// OperatorPath is where the operator page is on the operations listener.
+const OperatorPath = "/operator/"
+
+// AdminHandler serves the operations listener: /healthz and /readyz and the operator page,
+// which itself knows nothing, to anyone, /safe-to-stop to callers on this machine, /metrics and /debug/pprof/ to administrators,
 // and what Config.Administration serves.
 func (g *Gateway) AdminHandler() http.Handler {
 	operations := http.NewServeMux()
@@ -43,6 +47,10 @@ func (g *Gateway) AdminHandler() http.Handler {
 		nothing = g.config.Administration
 	}
 	mux.Handle("/", nothing)
+	if g.config.Operator != nil {
+		mux.Handle(OperatorPath, http.StripPrefix(strings.TrimSuffix(OperatorPath, "/"), g.config.Operator))
+		mux.Handle(strings.TrimSuffix(OperatorPath, "/"), nothing) // the mux would redirect it
+	}
 	return g.checkHost(ExactPaths(mux, nothing))
 }
 

@@ -40,6 +40,9 @@ type Config struct {
 	// Administration serves the other paths of the operations listener, and checks
 	// tokens itself. If it is nil, there are no other paths.
 	Administration http.Handler
+	// Operator serves the operator page below OperatorPath of the operations listener: files
+	// that anybody may have. If it is nil, there is none.
+	Operator http.Handler
 	// Console serves all paths of the clients' listener but /v1/ws; nil: there are none.
 	Console http.Handler
 

@@ -88,7 +88,7 @@ func (o *serveOptions) printDev(w io.Writer, listen, adminListen string) error {
 	fmt.Fprintf(w, `
 Belfry is open for development, to this machine only.
   clients         %[1]s://%[2]s/v1/ws
-  administration  %[4]s://%[3]s/docs /metrics /healthz
+  administration  %[4]s://%[3]s/operator/ /docs /metrics /healthz
 `, strings.Replace(scheme, "http", "ws", 1), listen, adminListen, adminScheme)
 	if o.console {
 		fmt.Fprintf(w, "  chat            %s://%s/ in a browser\n", scheme, listen)

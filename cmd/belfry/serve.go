@@ -23,6 +23,7 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/internal/cli"
 	"github.com/belfry-im/belfry/gateway"
 	"github.com/belfry-im/belfry/gateway/admin"
+	"github.com/belfry-im/belfry/gateway/console"
 	"github.com/belfry-im/belfry/raftstore"
 	"github.com/belfry-im/belfry/raftstore/placement"
 )
@@ -194,6 +195,9 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	}
 	edgeConfig := o.gatewayConfig(backend, inspected, connectionMemory, hooks, auth, administration, adminTokens, log, registry)
 	if edgeConfig.Console, err = o.openConsole(); err != nil {
+		return err
+	}
+	if edgeConfig.Operator, err = console.New(console.Config{Page: console.Operator}); err != nil {
 		return err
 	}
 	edge, err := gateway.New(edgeConfig)
