@@ -154,12 +154,12 @@ inBrowsers((launch) => {
     await page.getByText("mallory has 3 messages").waitFor(); // nothing happened
     await page.getByRole("button", { name: "Delete 3 messages of mallory" }).click();
     await dialog.getByRole("button", { name: "Delete 3 messages of mallory" }).click();
-    await page.getByText("3 deleted").waitFor();
+    await page.getByText("3 messages of mallory are deleted.").waitFor();
 
     await search(page, "bob");
     await page.getByRole("button", { name: "Kick phone" }).click();
     await dialog.getByRole("button", { name: "Kick phone" }).click();
-    await page.getByText("1 ended").waitFor();
+    await page.getByText("One session ended").waitFor();
 
     await page.getByRole("link", { name: "Audit" }).click();
     const changes = page.getByRole("region", { name: /Changes by administration/ });

@@ -40,8 +40,10 @@ function DeleteBySender({ group, path, onDeleted }: { group: string; path: strin
   const [sender, setSender] = useState("");
   const [counted, setCounted] = useState<Volume & { sender: string }>();
   const [error, setError] = useState<ApiError>();
+  const [told, tell] = useState("");
   const ask = async (event: FormEvent): Promise<void> => {
     event.preventDefault();
+    tell("");
     setCounted(undefined);
     setError(undefined);
     try {
@@ -59,19 +61,21 @@ function DeleteBySender({ group, path, onDeleted }: { group: string; path: strin
         <button type="submit">Count</button>
       </form>
       <Failure error={error} />
+      <p role="status">
+        {told}
+        {counted && `${counted.sender} has ${count(counted.messages)} messages in this group, ${bytes(counted.bytes)}.`}
+      </p>
       {counted && (
         <div className="buttons">
-          <p role="status">
-            {counted.sender} has {count(counted.messages)} messages in this group, {bytes(counted.bytes)}.
-          </p>
           {counted.messages > 0 && (
             <ChangeButton<{ deleted: number }>
               label={`Delete ${count(counted.messages)} messages of ${counted.sender}`}
               question={`Delete all that ${counted.sender} sent to ${group}, ${count(counted.messages)} messages, for everybody? They cannot be brought back.`}
               path={withQuery(`${path}/messages`, { sender: counted.sender })}
               onDone={({ deleted }) => {
+                tell(`${count(deleted)} messages of ${counted.sender} are deleted.`);
+                setCounted(undefined);
                 onDeleted();
-                return `${count(deleted)} deleted`;
               }}
             />
           )}

@@ -107,27 +107,22 @@ export function useMayWrite(): boolean {
 
 /**
  * A button for a change, which asks once more. It is not there without the scope write.
- * `onDone` gets the answer and returns what to tell.
+ * It may go with what it changed: what came of it is for whoever gets `onDone` to tell.
  */
-export function ChangeButton<T>({ label, question, path, onDone }: { label: string; question: string; path: string; onDone(answer: T): string }): ReactNode {
+export function ChangeButton<T>({ label, question, path, onDone }: { label: string; question: string; path: string; onDone(answer: T): void }): ReactNode {
   const may = useMayWrite();
   const dialog = useRef<HTMLDialogElement>(null);
-  const [told, tell] = useState("");
   const [error, fail] = useState<ApiError>();
   const [busy, setBusy] = useState(false);
   const id = useId();
-  useEffect(() => {
-    tell("");
-    fail(undefined);
-  }, [path]);
+  useEffect(() => fail(undefined), [path]);
   if (!may) return null;
   const change = async (): Promise<void> => {
     dialog.current?.close();
     setBusy(true);
     fail(undefined);
-    tell("");
     try {
-      tell(onDone(await call<T>("DELETE", path)));
+      onDone(await call<T>("DELETE", path));
     } catch (cause) {
       fail(asApiError(cause));
     }
@@ -149,9 +144,6 @@ export function ChangeButton<T>({ label, question, path, onDone }: { label: stri
           </button>
         </div>
       </dialog>
-      <span role="status" className="quiet">
-        {told}
-      </span>
       <Failure error={error} />
     </>
   );

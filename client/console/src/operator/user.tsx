@@ -60,9 +60,10 @@ export function UserPage({ user }: { user: string }): ReactNode {
 function SessionsOf({ user, path }: { user: string; path: string }): ReactNode {
   const { data, error, refresh } = useLoaded<Sessions>(`${path}/sessions`);
   const [chosen, choose] = useState<number>();
-  const kicked = ({ kicked: n }: { kicked: number }): string => {
+  const [told, tell] = useState("");
+  const kicked = ({ kicked: n }: { kicked: number }): void => {
+    tell(`${n === 1 ? "One session" : `${n} sessions`} ended`);
     refresh();
-    return `${n} ended`;
   };
   return (
     <section>
@@ -97,6 +98,9 @@ function SessionsOf({ user, path }: { user: string; path: string }): ReactNode {
             ]}
           />
           {chosen !== undefined && <FramesOf path={`${path}/sessions/${chosen}/frames`} session={chosen} />}
+          <p role="status" className="quiet">
+            {told}
+          </p>
           {data.sessions.length > 0 && (
             <div className="buttons">
               {[...new Set(data.sessions.map((s) => s.device))].map((device) => (
