@@ -1,0 +1,3 @@
+/** What the bundle for pages without a build, dist/belfry.js, has in its global `belfry`. */
+export * from "./index.ts";
+export { indexedDB } from "./indexeddb.ts";
