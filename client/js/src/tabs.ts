@@ -58,7 +58,7 @@ const MAX_CALLS = 1000;
 
 /** What tabs tell each other. `lead`, `left` and `of` name a leadership, not a tab: a tab may lead again. */
 type News =
-  | { readonly lead: string; readonly status: EngineStatus }
+  | { readonly lead: string; readonly status: EngineStatus; readonly token: string | undefined }
   | { readonly left: string }
   | { readonly of: string; readonly notice: Notice }
   /** A tab is there, looked at or not. With `ask` it wants to know who leads. */
@@ -225,7 +225,7 @@ export function shareTabs(o: TabsOptions): Engine {
     status = own.status();
     away = false;
     present.clear();
-    channel?.tell({ lead: id, status });
+    channel?.tell({ lead: id, status, token: shared });
     follow({ id, tab, over: false, call: call as Engine["call"] });
     look();
     await released;
@@ -291,13 +291,14 @@ export function shareTabs(o: TabsOptions): Engine {
   const hearNews = (news: News, from: string) => {
     if ("hello" in news) {
       if (lead && engine) {
-        if (news.ask) channel?.tell({ lead: lead.id, status });
+        if (news.ask) channel?.tell({ lead: lead.id, status, token: shared });
         hear(from, news.hello);
       } else if (elected) channel?.tell({ soon: true });
     } else if ("lead" in news) {
       // One that leads hears this from one that was suspended: it will hear from the lock.
       if (!engine && news.lead !== lead?.id) {
         status = news.status;
+        shared = news.token ?? shared;
         const call = ((method, args, signal) => channel?.call(from, method, args, signal) ?? Promise.reject(unanswered())) as Engine["call"];
         follow({ id: news.lead, tab: from, over: false, call });
         greet(false);

@@ -330,9 +330,14 @@ test("a token that one tab got serves the login of the next leader while it is g
   b.token = async () => "b's own";
   expect(await a.page.run(() => a.engines[0]!.token(why("login")))).toBe(long);
   await pass();
+  const c = open("c");
+  c.token = b.token;
+  await pass();
   a.page.crash();
   await pass();
-  const source = b.engines[0]!.token;
+  b.page.crash();
+  await pass();
+  const source = c.engines[0]!.token;
   expect(await source(why("login"))).toBe(long);
   expect(await source(why("refused"))).toBe("b's own");
   vi.setSystemTime(Date.now() + 3_590_000);

@@ -1,0 +1,81 @@
+/** A page with a client of its own, that shares socket and store with the same page in other tabs. */
+
+import type { Client, Message } from "../../../src/api.ts";
+import { createClient } from "../../../src/client.ts";
+import { indexedDB } from "../../../src/indexeddb.ts";
+
+export interface Setup {
+  readonly url: string;
+  readonly user: string;
+  /** Where tokens come from, and what is promised is told to. */
+  readonly desk: string;
+  readonly peer: string;
+}
+
+let setup: Setup;
+let client: Client;
+let conv: string;
+/** Bodies from the peer that "messages" told of, in order. */
+const heard: number[] = [];
+/** When this tab led and was online for the first time (Unix ms). */
+let ledAt = 0;
+let sent = 0;
+
+export function open(of: Setup): void {
+  setup = of;
+  conv = `u:${of.peer}`;
+  client = createClient({
+    url: of.url,
+    user: of.user,
+    store: indexedDB({ persist: false }),
+    token: async () => (await fetch(`${of.desk}/token`)).text(),
+  });
+  client.on("messages", (messages) => heard.push(...messages.filter(fromPeer).map(({ body }) => body as number)));
+  client.status.subscribe(() => {
+    if (ledAt === 0 && leads()) ledAt = Date.now();
+  });
+}
+
+const fromPeer = (message: Message) => message.from === setup.peer;
+
+export const status = () => client.status.getSnapshot();
+export const leads = () => status().leader && status().connection === "online";
+export const heardAll = () => heard;
+export const firstLed = () => ledAt;
+
+/** Puts a message into the outbox, and tells the desk that it will arrive. */
+export async function send(name: string): Promise<void> {
+  await client.send(conv, name);
+  void fetch(`${setup.desk}/promised/${name}`, { mode: "no-cors", keepalive: true }).catch(() => {});
+}
+
+/** Sends one message after the other, for as long as the page lives. */
+export function sendOn(name: string): void {
+  const next = (): Promise<void> => send(`${name}-${++sent}`).then(() => new Promise((resolve) => setTimeout(resolve, 20))).then(next);
+  void next();
+}
+
+/** Bodies of all messages of the peer in the store, by seq. */
+export async function stored(): Promise<number[]> {
+  const all: number[] = [];
+  for (let before: number | undefined; ; ) {
+    const page = await client.localMessages(conv, { limit: 100, ...(before !== undefined && { before }) });
+    all.unshift(...page.messages.filter(fromPeer).map(({ body }) => body as number));
+    if (page.to === 0 || !page.more) return all;
+    before = page.from;
+  }
+}
+
+/** The same as a window shows it, from its newest on. */
+let view: ReturnType<Client["messages"]> | undefined;
+export function shown(): number[] {
+  if (!view) {
+    view = client.messages(conv);
+    view.subscribe(() => {}); // it reads only for those who look
+  }
+  return view.getSnapshot().rows.flatMap((row) => (row.kind === "message" && fromPeer(row.message) ? [row.message.body as number] : []));
+}
+
+export const outbox = () => status().outbox;
+export const tabs = async () => (await client.exportTrace()).tabs;
+export const hidden = () => document.visibilityState === "hidden";
