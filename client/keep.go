@@ -50,21 +50,30 @@ func (s *session) keptMessages(f *protocol.ServerFrame) (event, error) {
 func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Message, number uint64) {
 	c := s.c
 	var refs []store.Ref
+	var last protocol.Conv
+	stores := false
 	for i := range p.Messages {
 		m := &p.Messages[i]
+		if m.Conv != last {
+			last, stores = m.Conv, c.disk.stores(m.Conv)
+			c.disk.knowTail(m.Conv)
+		}
 		own := m.From == s.user && (c.out.settle(m) || c.had.has(m.ID))
 		switch {
 		case m.Ephemeral:
-		case m.Seq == 0 || !c.disk.stores(m.Conv):
+		case m.Seq == 0 || !stores:
 			if own || !c.had.add(m.ID) {
 				continue
 			}
 		case !t.Receive(m, s.user, s.login, !c.cfg.ManualRead), own:
 			continue
 		default:
-			refs = append(refs, store.Ref{Conv: m.Conv, Seq: m.Seq})
+			if n := len(refs); n > 0 && refs[n-1].Conv == m.Conv && refs[n-1].To+1 == m.Seq {
+				refs[n-1].To++
+			} else {
+				refs = append(refs, store.Ref{Conv: m.Conv, From: m.Seq, To: m.Seq})
+			}
 		}
-		c.disk.knowTail(m.Conv)
 		fresh = append(fresh, *m)
 	}
 	if len(refs) > 0 && c.cfg.OnMessages != nil {

@@ -25,7 +25,7 @@ import (
 // in memory and knows nothing but frames. Maps instead of the protocol
 // package's structs keep it an independent witness.
 type server struct {
-	t      *testing.T
+	t      testing.TB
 	conns  chan net.Conn
 	peers  chan *peer
 	refuse atomic.Bool // new connections, as if no server were there
@@ -47,7 +47,7 @@ func inBubble(t *testing.T, test func(*testing.T, *server, Config)) {
 	}
 }
 
-func newServer(t *testing.T) *server {
+func newServer(t testing.TB) *server {
 	s := &server{t: t, conns: make(chan net.Conn), peers: make(chan *peer, 1024)}
 	over := make(chan struct{})
 	h := &http.Server{Handler: http.HandlerFunc(s.serve)}
@@ -114,7 +114,7 @@ type frame map[string]any
 
 // peer is one connection of the client.
 type peer struct {
-	t      *testing.T
+	t      testing.TB
 	ws     *websocket.Conn
 	host   string // that the client asked for
 	binary bool

@@ -166,8 +166,7 @@ type boltKV struct {
 func (kv *boltKV) Get(key []byte) []byte { return kv.bucket.Get(key) }
 
 func (kv *boltKV) Put(key, value []byte) {
-	// bbolt keeps the value until the transaction ends.
-	if err := kv.bucket.Put(key, bytes.Clone(value)); err != nil && kv.err == nil {
+	if err := kv.bucket.Put(key, value); err != nil && kv.err == nil {
 		kv.err = err
 	}
 }

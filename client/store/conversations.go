@@ -24,6 +24,9 @@ type Entry struct {
 
 // entry returns what is stored of a conversation; a zero Entry if nothing is.
 func (t *Tx) entry(conv protocol.Conv) (e Entry) {
+	if t.last.conv == conv {
+		return t.last.Entry
+	}
 	if b := t.kv.Get(convKey(keyEntry, conv)); b != nil {
 		t.decode(b, &e)
 	}
@@ -34,7 +37,24 @@ func (t *Tx) entry(conv protocol.Conv) (e Entry) {
 func (t *Tx) Entry(conv protocol.Conv) Entry { return t.entry(conv) }
 
 func (t *Tx) setEntry(conv protocol.Conv, e *Entry) {
-	t.kv.Put(convKey(keyEntry, conv), encode(e))
+	if t.last.conv != conv {
+		t.flushEntry()
+	}
+	t.last = lastEntry{conv, *e}
+}
+
+// A lastEntry is the Entry that was set last. It is written when another one is set: most
+// messages that come together are of one conversation.
+type lastEntry struct {
+	conv protocol.Conv // zero = there is none
+	Entry
+}
+
+func (t *Tx) flushEntry() {
+	if t.last.conv.ID != "" {
+		t.kv.Put(convKey(keyEntry, t.last.conv), encode(&t.last.Entry))
+		t.last = lastEntry{}
+	}
 }
 
 // maxCounted bounds the unread messages of a conversation that are counted. The server's
@@ -175,12 +195,13 @@ func (t *Tx) Synced(p *protocol.Synced, autoRead bool) {
 }
 
 func (t *Tx) entries(f func(protocol.Conv, *Entry)) {
+	t.flushEntry()
+	var e Entry
 	for k, v := range t.kv.Scan([]byte{keyEntry}, []byte{keyEntry + 1}, false) {
 		conv, ok := convOf(k, 1, 0)
 		if !ok && t.err == nil {
 			t.err = ErrCorrupt
 		}
-		var e Entry
 		if t.decode(v, &e); t.err != nil {
 			return
 		}

@@ -23,7 +23,7 @@ type DB interface {
 }
 
 // A KV is the map inside a transaction. What it returns is valid until the transaction
-// ends, and must not be changed. Put keeps neither key nor value.
+// ends, and must not be changed. Put takes over the value, and copies the key.
 type KV interface {
 	Get(key []byte) []byte // nil if there is none
 	Put(key, value []byte)

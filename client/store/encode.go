@@ -59,12 +59,16 @@ func (c *coder) bytes(v *[]byte) {
 }
 
 func (c *coder) text(v *string) {
-	b := []byte(*v)
-	c.bytes(&b)
-	if c.reading {
-		if *v = string(b); !utf8.ValidString(*v) {
-			c.fail("text")
-		}
+	n := uint64(len(*v))
+	c.uint(&n)
+	switch {
+	case !c.reading:
+		c.b = append(c.b, *v...)
+	case n > uint64(len(c.b)) || !utf8.Valid(c.b[:n]):
+		c.fail("text")
+	default:
+		*v = string(c.b[:n])
+		c.b = c.b[n:]
 	}
 }
 
@@ -123,7 +127,7 @@ func (c *coder) conv(v *protocol.Conv) {
 type value interface{ fields(*coder) }
 
 func encode(v value) []byte {
-	var c coder
+	c := coder{b: make([]byte, 0, 64)}
 	v.fields(&c)
 	return c.b
 }
@@ -204,16 +208,20 @@ func (o *Outgoing) fields(c *coder) {
 // A delivery names the messages of one call of the application's handler.
 type delivery struct{ refs []Ref }
 
-// A Ref names a message.
+// A Ref names the messages From..To of a conversation.
 type Ref struct {
-	Conv protocol.Conv
-	Seq  uint64
+	Conv     protocol.Conv
+	From, To uint64
 }
 
 func (d *delivery) fields(c *coder) {
 	list(c, &d.refs, protocol.MaxMessages, func(r *Ref) {
 		c.conv(&r.Conv)
-		c.uint(&r.Seq)
+		c.uint(&r.From)
+		c.uint(&r.To)
+		if r.From > r.To || r.To-r.From >= protocol.MaxMessages {
+			c.fail("range")
+		}
 	})
 }
 

@@ -21,14 +21,23 @@ const (
 
 // convKey returns the key of something that a conversation has one of.
 func convKey(prefix byte, conv protocol.Conv) []byte {
-	return append([]byte{prefix}, conv.String()...)
+	return appendConv(append(make([]byte, 0, 3+len(conv.ID)), prefix), conv)
+}
+
+// appendConv appends the text of a conversation.
+func appendConv(k []byte, conv protocol.Conv) []byte {
+	kind := byte('u')
+	if conv.Group {
+		kind = 'g'
+	}
+	return append(append(k, kind, ':'), conv.ID...)
 }
 
 // seqKey returns the key of something at a seq of a conversation. Names of conversations
 // hold no zero byte.
 func seqKey(prefix byte, conv protocol.Conv, seq uint64) []byte {
-	k := append(convKey(prefix, conv), 0)
-	return binary.BigEndian.AppendUint64(k, seq)
+	k := append(make([]byte, 0, 3+len(conv.ID)+seqTail), prefix)
+	return binary.BigEndian.AppendUint64(append(appendConv(k, conv), 0), seq)
 }
 
 // numberKey returns the key of a numbered thing.
@@ -38,7 +47,7 @@ func numberKey(prefix byte, n uint64) []byte {
 
 // expiryKey returns the key that lists a message by the time of its end.
 func expiryKey(ms int64, conv protocol.Conv, seq uint64) []byte {
-	k := append(numberKey(keyExpiry, uint64(ms)), conv.String()...)
+	k := appendConv(numberKey(keyExpiry, uint64(ms)), conv)
 	return binary.BigEndian.AppendUint64(append(k, 0), seq)
 }
 

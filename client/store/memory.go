@@ -74,7 +74,10 @@ func (kv *memoryKV) Get(key []byte) []byte { return kv.d.values[string(key)] }
 func (kv *memoryKV) Put(key, value []byte) {
 	k := string(key)
 	kv.replaced = append(kv.replaced, replaced{k, kv.d.values[k]})
-	kv.d.put(k, append([]byte{}, value...))
+	if value == nil {
+		value = []byte{} // it is there
+	}
+	kv.d.put(k, value)
 }
 
 func (kv *memoryKV) Delete(key []byte) {

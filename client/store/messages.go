@@ -45,7 +45,7 @@ func (t *Tx) expired(m *protocol.Message) bool { return m.TTL > 0 && end(m) <= t
 
 func (t *Tx) put(m *protocol.Message, login uint64) {
 	t.kv.Put(seqKey(keyMessage, m.Conv, m.Seq), encode(&record{*m, login}))
-	t.setRun(m.Conv, m.Seq, m.Seq, Held)
+	t.hold(m.Conv, m.Seq)
 	if m.TTL > 0 {
 		t.kv.Put(expiryKey(end(m), m.Conv, m.Seq), nil)
 	}
@@ -111,7 +111,7 @@ func (t *Tx) Sweep() {
 //
 // With autoRead the user has read it, if it is of a one-to-one conversation.
 func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bool) (fresh bool) {
-	switch t.runAt(m.Conv, m.Seq).Kind {
+	switch t.kindFor(m.Conv, m.Seq) {
 	case Deleted, Recalled:
 		return false
 	case Held:
@@ -233,6 +233,7 @@ func (t *Tx) DeleteConversation(conv protocol.Conv, upTo uint64, messages bool, 
 // Forget removes all that is stored of a conversation, its place in the outbox excepted.
 func (t *Tx) Forget(conv protocol.Conv) {
 	t.drop(conv, 0, maxSeq-1, all)
+	t.flushEntry()
 	t.kv.Delete(convKey(keyEntry, conv))
 	t.setRun(conv, 1, maxSeq-2, Unknown)
 }
@@ -240,6 +241,7 @@ func (t *Tx) Forget(conv protocol.Conv) {
 // Reset drops all that did not come in the session of a login: the server's data are
 // those of another time, and its seqs may name other messages.
 func (t *Tx) Reset(login uint64) {
+	t.flush()
 	for _, prefix := range []byte{keyRun, keyEntry, keyExpiry, keyCursor, keyDelivery} {
 		t.clear(prefix)
 	}

@@ -73,9 +73,10 @@ func (t *Tx) Deliveries(marks [Marks]uint64) (list []Delivery) {
 		}
 		d := Delivery{N: lastNumber(k), Begun: lastNumber(k) <= begun}
 		for _, ref := range stored.refs {
-			if m, ok := t.message(ref.Conv, ref.Seq); ok && !t.expired(&m.Message) {
-				d.Messages = append(d.Messages, m.Message)
-			}
+			t.messages(ref.Conv, ref.From, ref.To, false, func(r *record) bool {
+				d.Messages = append(d.Messages, r.Message)
+				return true
+			})
 		}
 		list = append(list, d)
 	}

@@ -61,6 +61,7 @@ func (t *Tx) readRun(key, value []byte) Run {
 // runAt returns the stored run that covers seq. If none does, it returns the Unknown
 // run up to the next one, or to maxSeq. Its From is then seq.
 func (t *Tx) runAt(conv protocol.Conv, seq uint64) Run {
+	t.flushRun()
 	for k, v := range t.kv.Scan(seqKey(keyRun, conv, 0), seqKey(keyRun, conv, seq+1), true) {
 		if r := t.readRun(k, v); r.To >= seq {
 			return r
@@ -78,6 +79,7 @@ func (t *Tx) runAt(conv protocol.Conv, seq uint64) Run {
 // runBelow is runAt for walks that descend: an Unknown run reaches down to the run
 // before it, and its To is seq.
 func (t *Tx) runBelow(conv protocol.Conv, seq uint64) Run {
+	t.flushRun()
 	r := Run{From: 1, To: seq}
 	for k, v := range t.kv.Scan(seqKey(keyRun, conv, 0), seqKey(keyRun, conv, seq+1), true) {
 		below := t.readRun(k, v)
@@ -90,9 +92,47 @@ func (t *Tx) runBelow(conv protocol.Conv, seq uint64) Run {
 	return r
 }
 
+// A growing run is one of messages that are received one after the other. It is written when
+// something else is read or written.
+type growing struct {
+	conv     protocol.Conv
+	from, to uint64 // 0, 0 = there is none
+	free     uint64 // nothing is known of the seqs up to here
+}
+
+// kindFor returns the kind of a seq of which a message has come.
+func (t *Tx) kindFor(conv protocol.Conv, seq uint64) Kind {
+	if g := &t.growing; g.from > 0 && seq == g.to+1 && seq <= g.free && g.conv == conv {
+		return Unknown
+	}
+	r := t.runAt(conv, seq)
+	if r.Kind == Unknown {
+		t.growing = growing{conv: conv, from: seq, to: seq - 1, free: r.To}
+	}
+	return r.Kind
+}
+
+// hold makes a seq Held, after kindFor of it.
+func (t *Tx) hold(conv protocol.Conv, seq uint64) {
+	if g := &t.growing; g.from > 0 && seq == g.to+1 && seq <= g.free && g.conv == conv {
+		g.to = seq
+		return
+	}
+	t.setRun(conv, seq, seq, Held)
+}
+
+func (t *Tx) flushRun() {
+	g := t.growing
+	t.growing = growing{}
+	if g.from > 0 && g.from <= g.to {
+		t.setRun(g.conv, g.from, g.to, Held)
+	}
+}
+
 // setRun makes all of from..to one run of a kind, Unknown included, and joins it with
 // neighbours of the same kind.
 func (t *Tx) setRun(conv protocol.Conv, from, to uint64, kind Kind) {
+	t.flushRun()
 	left, right := Run{From: from, Kind: kind}, Run{To: to, Kind: kind}
 	if from > 1 {
 		if r := t.runAt(conv, from-1); r.Kind == kind && kind != Unknown && r.To >= to {
@@ -153,6 +193,7 @@ func (t *Tx) fill(conv protocol.Conv, from, to uint64, kind Kind, replaced func(
 
 // Runs returns what is known of a conversation, ascending, for tests and inspection.
 func (t *Tx) Runs(conv protocol.Conv) []Run {
+	t.flushRun()
 	var runs []Run
 	for k, v := range t.kv.Scan(seqKey(keyRun, conv, 0), seqKey(keyRun, conv, maxSeq), false) {
 		runs = append(runs, t.readRun(k, v))

@@ -37,6 +37,28 @@ type Tx struct {
 	kv  KV
 	now int64 // the server's clock, ms
 	err error // the first value that could not be read
+
+	// What was set and is not written yet; see flush.
+	growing   growing
+	last      lastEntry
+	since     string
+	sequences map[string]uint64
+}
+
+// flush writes what is kept back because the next call most often changes it again.
+func (t *Tx) flush() {
+	t.flushRun()
+	t.flushEntry()
+	if t.since != "" {
+		s := text(t.since)
+		t.setName("since", &s)
+		t.since = ""
+	}
+	for name, last := range t.sequences {
+		n := number(last)
+		t.setName(name, &n)
+	}
+	clear(t.sequences)
 }
 
 func (t *Tx) decode(b []byte, v value) {
@@ -182,7 +204,8 @@ func (s *Store) commit(jobs []*job) error {
 				return t.err
 			}
 		}
-		return nil
+		t.flush()
+		return t.err
 	})
 }
 
@@ -211,11 +234,17 @@ func (s *text) fields(c *coder) { c.text((*string)(s)) }
 
 // next returns the next number of a sequence, the first of which is 1.
 func (t *Tx) next(sequence string) uint64 {
-	var n number
-	t.name(sequence, &n)
-	n++
-	t.setName(sequence, &n)
-	return uint64(n)
+	last, ok := t.sequences[sequence]
+	if !ok {
+		var n number
+		t.name(sequence, &n)
+		last = uint64(n)
+	}
+	if t.sequences == nil {
+		t.sequences = make(map[string]uint64)
+	}
+	t.sequences[sequence] = last + 1
+	return last + 1
 }
 
 // Cursor returns where the next login goes on: that of one-to-one conversations, and
@@ -244,8 +273,7 @@ func (t *Tx) Cursor(limit int) (since string, groups []protocol.GroupCursor) {
 // groups that it does not name.
 func (t *Tx) MoveCursor(since string, groups []protocol.GroupCursor) {
 	if since != "" {
-		s := text(since)
-		t.setName("since", &s)
+		t.since = since
 	}
 	for _, g := range groups {
 		c := cursor{moved: t.next("moves"), text: g.Cursor}

@@ -9,6 +9,9 @@ import (
 	"github.com/belfry-im/belfry/cmd/belfry/e2e/wstest"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	victimMain()
+	harness.Main(m)
+}
 
 type obj = wstest.Obj
