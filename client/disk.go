@@ -178,6 +178,7 @@ func (c *Client) dispatchStored() {
 			}
 			c.acknowledgeRest()
 		}
+		c.out.signal() // acknowledges what was handled, while the next transaction runs
 	}
 }
 

@@ -417,23 +417,34 @@ func TestStoreRefusals(t *testing.T) {
 		c := start(t, cfg)
 		s.login()
 		synctest.Wait()
+		start := func(cfg Config) (*Client, error) {
+			c, err := New(cfg)
+			if err == nil {
+				c.Close()
+				<-c.Done()
+			}
+			return c, err
+		}
 		refused := func(what string, err, want error) {
 			t.Helper()
 			if _, ok := errors.AsType[*StoreError](err); !ok || !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s: %v, want %v with the path", what, err, want)
 			}
 		}
-		_, err := New(cfg)
+		_, err := start(cfg)
 		refused("in use", err, ErrStoreLocked)
 		c.Close()
 		<-c.Done()
 
 		elsewhere := cfg
 		elsewhere.Service = "other.test"
-		_, err = New(elsewhere)
+		_, err = start(elsewhere)
 		refused("other service", err, ErrStoreForeign)
 
-		c = start(t, cfg)
+		c, err = New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
 		p := s.next()
 		p.ok(p.want("login"), frame{"user": "eve", "session": 1, "serverTime": 1, "protocol": 1,
 			"limits": frame{"maxBody": 1, "maxFrame": 1, "window": 1, "idleMs": 1}})
@@ -445,12 +456,12 @@ func TestStoreRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, broken := range map[string][]byte{
-			"garbage": []byte(strings.Repeat("no store at all ", 1000)), "cut": data[:len(data)*2/3], "short": data[:100],
+			"garbage": []byte(strings.Repeat("no store at all ", 1000)), "cut": data[:3*os.Getpagesize()], "short": data[:100],
 		} {
 			if err := os.WriteFile(path, broken, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err = New(cfg)
+			_, err = start(cfg)
 			refused(name, err, ErrStoreCorrupt)
 		}
 	})

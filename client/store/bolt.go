@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -16,6 +17,11 @@ import (
 
 // lockTime is how long OpenFile waits for a client that is about to close.
 const lockTime = time.Second
+
+// initialMap is how much of a file is mapped at first: a larger one is mapped anew, which
+// waits for all readers. It is address space, no memory; but on Windows the file is made
+// that long.
+const initialMap = 8 << 20
 
 var bucketName = []byte("belfry")
 
@@ -47,8 +53,11 @@ func OpenFile(path string) (_ DB, err error) {
 			d.close()
 		}
 	}()
+	if err := checkSize(path); err != nil {
+		return nil, err
+	}
 	if err := guard(func() (err error) {
-		d.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
+		d.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType, InitialMmapSize: initialMap})
 		return err
 	}); err != nil {
 		switch {
@@ -59,41 +68,50 @@ func OpenFile(path string) (_ DB, err error) {
 		}
 		return nil, err
 	}
-	if err := d.checkSize(); err != nil {
-		return nil, err
-	}
-	if err := guard(func() error {
-		return d.db.Update(func(tx *bbolt.Tx) error {
-			_, err := tx.CreateBucketIfNotExists(bucketName)
-			return err
-		})
-	}); err != nil {
-		return nil, err
-	}
 	d.marks, err = os.OpenFile(path+marksSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	return d, err
 }
 
-// checkSize refuses a file that was cut off: reading beyond its end would crash the
-// process.
-func (d *boltDB) checkSize() error {
-	info, err := os.Stat(d.path)
+// checkSize refuses a file that was cut off: reading beyond its end is a fault, and bbolt
+// would keep the file locked. It reads the two meta pages of a bbolt file: 16 bytes in,
+// each has a magic number, version, page size and flags of 4 bytes, the root's page and
+// sequence, the freelist's page, the number of pages and that of the transaction.
+func checkSize(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	return guard(func() error {
-		return d.db.View(func(tx *bbolt.Tx) error {
-			if tx.Size() > info.Size() {
-				return fmt.Errorf("%w: the file has %d bytes, wants %d", ErrCorrupt, info.Size(), tx.Size())
-			}
-			return nil
-		})
-	})
+	defer f.Close()
+	const magic = 0xED0CDAED
+	var size, newest uint64
+	page := int64(0) // offset of the second page
+	for i := range 2 {
+		var b [16 + 72]byte
+		if _, err := f.ReadAt(b[:], int64(i)*page); err != nil || binary.NativeEndian.Uint32(b[16:]) != magic {
+			break // bbolt will say what is wrong
+		}
+		page = int64(binary.NativeEndian.Uint32(b[24:]))
+		if tx := binary.NativeEndian.Uint64(b[64:]); tx >= newest {
+			newest, size = tx, binary.NativeEndian.Uint64(b[56:])*uint64(page)
+		}
+	}
+	info, err := f.Stat() // after the pages: a file only grows
+	if err != nil {
+		return err
+	}
+	if uint64(info.Size()) < size {
+		return fmt.Errorf("%w: the file has %d bytes, wants %d", ErrCorrupt, info.Size(), size)
+	}
+	return nil
 }
 
 // guard turns a panic of bbolt, which is how it reports a page that is none, into an
-// error.
+// error, and a fault too, as there is one if the file is shorter than it says.
 func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
@@ -105,7 +123,11 @@ func guard(f func() error) (err error) {
 func (d *boltDB) View(f func(KV) error) error {
 	return d.wrap(guard(func() error {
 		return d.db.View(func(tx *bbolt.Tx) error {
-			return f(&boltKV{bucket: tx.Bucket(bucketName)})
+			bucket := tx.Bucket(bucketName)
+			if bucket == nil { // of a new file
+				return f(emptyKV{})
+			}
+			return f(&boltKV{bucket: bucket})
 		})
 	}))
 }
@@ -113,7 +135,11 @@ func (d *boltDB) View(f func(KV) error) error {
 func (d *boltDB) Update(f func(KV) error) error {
 	return d.wrap(guard(func() error {
 		return d.db.Update(func(tx *bbolt.Tx) error {
-			kv := &boltKV{bucket: tx.Bucket(bucketName)}
+			bucket, err := tx.CreateBucketIfNotExists(bucketName)
+			if err != nil {
+				return err
+			}
+			kv := &boltKV{bucket: bucket}
 			if err := f(kv); err != nil {
 				return err
 			}
@@ -156,6 +182,16 @@ func (d *boltDB) close() (err error) {
 		err = errors.Join(err, d.marks.Close())
 	}
 	return err
+}
+
+// An emptyKV is the map in a file to which nothing was written yet.
+type emptyKV struct{}
+
+func (emptyKV) Get([]byte) []byte { return nil }
+func (emptyKV) Put(_, _ []byte)   {}
+func (emptyKV) Delete([]byte)     {}
+func (emptyKV) Scan(_, _ []byte, _ bool) iter.Seq2[[]byte, []byte] {
+	return func(func(_, _ []byte) bool) {}
 }
 
 type boltKV struct {

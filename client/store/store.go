@@ -21,8 +21,9 @@ type Store struct {
 	jobs    []*job // that wait for the Update which runs
 	running bool
 
-	idMu sync.Mutex
-	id   identity
+	idMu    sync.Mutex
+	id      identity
+	unsaved bool // id is to be written with the next Update
 }
 
 // A job is one call of Update.
@@ -85,25 +86,22 @@ func Open(db DB, service, device string, newDevice func() string) (*Store, error
 		}
 		s.id = identity{format: format, service: service}
 	}
-	err = s.Update(func(t *Tx) {
-		switch {
-		case s.id.format != format:
-			t.err = fmt.Errorf("%w: format %d, want %d", ErrCorrupt, s.id.format, format)
-			return
-		case s.id.service != service:
-			t.err = fmt.Errorf("%w: of %s, want %s", ErrForeign, s.id.service, service)
-			return
-		case device != "":
-			s.id.device = device
-		case s.id.device == "":
-			s.id.device = newDevice()
-		}
-		t.setName("identity", &s.id)
-	})
-	if err != nil {
-		return nil, err
+	switch {
+	case s.id.format != format:
+		return nil, s.refuse(ErrCorrupt, "format %d, want %d", s.id.format, format)
+	case s.id.service != service:
+		return nil, s.refuse(ErrForeign, "of %s, want %s", s.id.service, service)
+	case device != "" && device != s.id.device:
+		s.id.device, s.unsaved = device, true
+	case s.id.device == "":
+		s.id.device, s.unsaved = newDevice(), true
 	}
 	return s, nil
+}
+
+// refuse returns an error with the name of the file.
+func (s *Store) refuse(err error, why string, args ...any) error {
+	return s.View(func(t *Tx) { t.err = fmt.Errorf("%w: "+why, append([]any{err}, args...)...) })
 }
 
 // User returns whose data the store holds; empty before the first login.
@@ -118,25 +116,24 @@ func (s *Store) identity() identity {
 	return s.id
 }
 
-// Login notes that user has logged in, and returns the number of that login in this
+// Login notes that user has logged in, which the next Update writes unless it is the first
+// login of all, and returns the number of that login in this
 // store. ahead is the server's clock minus ours. A store of another user is refused with
 // ErrForeign.
 func (s *Store) Login(user string, ahead time.Duration) (login uint64, err error) {
-	id := s.identity()
-	if id.user != "" && id.user != user {
-		return 0, s.Update(func(t *Tx) { // which names the file
-			t.err = fmt.Errorf("%w: of %s, the token is of %s", ErrForeign, id.user, user)
-		})
-	}
-	id.user, id.ahead = user, ahead.Milliseconds()
-	id.logins++
-	if err := s.Update(func(t *Tx) { t.setName("identity", &id) }); err != nil {
-		return 0, err
+	if owner := s.User(); owner != "" && owner != user {
+		return 0, s.refuse(ErrForeign, "of %s, the token is of %s", owner, user)
 	}
 	s.idMu.Lock()
-	s.id = id
+	first := s.id.user == ""
+	s.id.user, s.id.ahead, s.unsaved = user, ahead.Milliseconds(), true
+	s.id.logins++
+	login = s.id.logins
 	s.idMu.Unlock()
-	return id.logins, nil
+	if first {
+		err = s.Update(func(*Tx) {})
+	}
+	return login, err
 }
 
 // Close waits for transactions that run, and frees the file.
@@ -197,8 +194,15 @@ func (s *Store) Update(f func(*Tx)) error {
 }
 
 func (s *Store) commit(jobs []*job) error {
-	return s.db.Update(func(kv KV) error {
+	s.idMu.Lock()
+	id, unsaved := s.id, s.unsaved
+	s.unsaved = false
+	s.idMu.Unlock()
+	err := s.db.Update(func(kv KV) error {
 		t := s.tx(kv)
+		if unsaved {
+			t.setName("identity", &id)
+		}
 		for _, j := range jobs {
 			if j.run(t); t.err != nil {
 				return t.err
@@ -207,6 +211,12 @@ func (s *Store) commit(jobs []*job) error {
 		t.flush()
 		return t.err
 	})
+	if err != nil && unsaved {
+		s.idMu.Lock()
+		s.unsaved = true
+		s.idMu.Unlock()
+	}
+	return err
 }
 
 // name reads something that there is one of, and reports whether it is there.
