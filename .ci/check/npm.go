@@ -50,6 +50,7 @@ func sdkTests(t *tally) {
 	}
 	t.npm("run", "--silent", "check")
 	t.vitest()
+	t.goTest("-vet=off", "-timeout", "10m", "-tags", "clients", "-run", "^TestTypeScript$", "./client/conformance")
 }
 
 // npm runs npm in the workspace, as one step that passes or fails as a whole.

@@ -390,6 +390,20 @@ func (d *device) conversation(conv string) Obj {
 	return nil
 }
 
+// lists waits until the list of conversations has this number for a conversation. What
+// an SDK shows may be a moment behind what it has stored.
+func (d *device) lists(conv, field string, want int64) {
+	d.r.eventually(fmt.Sprintf("%s: %s of %s is %d", d.name, field, conv, want), func() bool {
+		c := d.conversation(conv)
+		return c != nil && Int(c[field]) == want
+	})
+}
+
+// unlists waits until the list has no such conversation.
+func (d *device) unlists(conv string) {
+	d.r.eventually(fmt.Sprintf("%s: %s is not in the list", d.name, conv), func() bool { return d.conversation(conv) == nil })
+}
+
 // requests returns the args of all requests with an op that went out since mark.
 func (d *device) requests(mark int, op string) (list []Obj) {
 	for _, f := range d.proxy.Frames(mark, func(f *Frame) bool { return f.FromClient && f.Op == op }) {

@@ -26,7 +26,7 @@ var delivery = []scenario{
 			r.equal("the body of a stored message", m["body"], Obj{"text": fmt.Sprintf("m%d", i+1)})
 			r.equal("its time", m["time"], d.messages()[i]["time"])
 		}
-		r.equal("unread", Int(d.conversation(r.conv("alice"))["unread"]), int64(0))
+		d.lists(r.conv("alice"), "unread", 0)
 	}},
 	{name: "02 a second device gets the last message through recents, and the rest by asking", play: func(r *run) {
 		alice := r.peer("alice")
@@ -49,10 +49,10 @@ var delivery = []scenario{
 		first.gets("m1", "m2", "m3")
 		second := r.device("bob", "laptop", manual).synced()
 		second.gets("m1", "m2", "m3")
-		r.equal("unread", Int(second.conversation(r.conv("alice"))["unread"]), int64(3))
+		second.lists(r.conv("alice"), "unread", 3)
 		r.equal("unread after the report", Int(second.do("readReport", Obj{"conv": r.conv("alice"), "seq": 3})["unread"]), int64(0))
 		first.await("the other device's report", func() bool { return first.count("readReport") == 1 })
-		r.equal("unread there", Int(first.conversation(r.conv("alice"))["unread"]), int64(0))
+		first.lists(r.conv("alice"), "unread", 0)
 		r.equal("the receipt", alice.Expect("onReadReceipt")["seq"], int64(3))
 		third := r.device("bob", "tablet", Obj{"manualRead": true, "recents": "quiet"}).synced()
 		third.gets()
@@ -65,7 +65,7 @@ var delivery = []scenario{
 		first.do("readReport", Obj{"conv": r.conv("alice"), "seq": 2})
 		second := r.device("bob", "laptop", Obj{"manualRead": true}).synced()
 		second.gets("m3")
-		r.equal("unread", Int(second.conversation(r.conv("alice"))["unread"]), int64(1))
+		second.lists(r.conv("alice"), "unread", 1)
 	}},
 	{name: "07 a message that is over is not delivered, one without life is stored nowhere", play: func(r *run) {
 		alice := r.peer("alice")
@@ -90,7 +90,7 @@ var delivery = []scenario{
 		r.says(alice, group, numbered("m", 50)...)
 		d := r.device("bob", "phone", nil).synced()
 		d.gets(numbered("m", 50)[30:]...)
-		r.equal("unread", Int(d.conversation(group)["unread"]), int64(50))
+		d.lists(group, "unread", 50)
 		r.equal("the page", d.get(group, nil).cids(), numbered("m", 50))
 		r.equal("what was fetched", d.fetched(0, group), seqs(1, 30))
 		mark := d.proxy.Len()
@@ -107,12 +107,10 @@ var delivery = []scenario{
 		first.quit()
 		quiet := r.device("bob", "quiet", Obj{"recents": "quiet"}).synced()
 		quiet.gets()
-		r.equal("the list", Int(quiet.conversation(r.conv("alice"))["lastSeq"]), int64(1))
+		quiet.lists(r.conv("alice"), "lastSeq", 1)
 		off := r.device("bob", "off", Obj{"recents": "off"}).synced()
 		off.gets()
-		if c := off.conversation(r.conv("alice")); c != nil {
-			r.failf("the list has %v", c)
-		}
+		off.unlists(r.conv("alice"))
 	}},
 	{name: "10 what a device has is not pushed to it again", play: func(r *run) {
 		alice := r.peer("alice")
@@ -246,7 +244,7 @@ var delivery = []scenario{
 		mark := d.proxy.Len()
 		d.synced()
 		r.equal("frames with messages", len(d.proxy.Frames(mark, isPush("onNewMessage"))), 0)
-		r.equal("unread", Int(d.conversation(r.conv("alice"))["unread"]), int64(0))
+		d.lists(r.conv("alice"), "unread", 0)
 		r.equal("unread at the server", Int(d.proxy.Frames(mark, isPush("onSynced"))[0].Body["unreadTotal"]), int64(0))
 		d.gets("m1", "m2", "m3")
 	}},
