@@ -1,0 +1,101 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import fc from "fast-check";
+import sqlite from "node-sqlite3-wasm";
+import { afterAll, expect, test } from "vitest";
+
+import { decodeKey, encodeKey, type ExpoSQLite, expoSQLite } from "../src/expo-sqlite.ts";
+import { before, key } from "./store/model.ts";
+import { keepsContract } from "./store/run.ts";
+
+const seed = Number(process.env.BELFRY_STORE_SEED ?? 1);
+const root = mkdtempSync(join(tmpdir(), "belfry-sqlite-"));
+afterAll(() => rmSync(root, { recursive: true }));
+
+/** expo-sqlite over another SQLite: the same calls, each in a task of its own. */
+function expo(folder: string, setup = ""): ExpoSQLite {
+  const later = async <T>(work: () => T): Promise<T> => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return work();
+  };
+  return {
+    openDatabaseAsync: (name) =>
+      later(() => {
+        const db = new sqlite.Database(join(folder, name));
+        db.exec(setup);
+        return {
+          execAsync: (source) => later(() => db.exec(source)),
+          runAsync: (source, params) => later(() => db.run(source, params)),
+          getAllAsync: <T>(source: string, params: (string | number)[]) => later(() => db.all(source, params) as T[]),
+          closeAsync: () => later(() => db.close()),
+        };
+      }),
+    deleteDatabaseAsync: (name) => later(() => rmSync(join(folder, name))),
+  };
+}
+
+const newFolder = () => mkdtempSync(join(root, "db-"));
+const of = { server: "wss://chat.example/v1/ws", user: "alice" };
+
+keepsContract("expo-sqlite", () => {
+  const open = expoSQLite(expo(newFolder()));
+  return { lasting: true, strict: true, open: (user) => open({ server: of.server, user }) };
+}, { runs: 50, stepsPerRun: 30 });
+
+test("keys as text are in the order of keys, and are read again", () => {
+  fc.assert(
+    fc.property(key, key, (a, b) => {
+      expect(decodeKey(encodeKey(a))).toEqual(a);
+      expect(encodeKey(a) < encodeKey(b)).toBe(before(a, b));
+      expect(encodeKey(a)).toMatch(/^[ -~]*$/);
+    }),
+    { seed, numRuns: 10_000 },
+  );
+});
+
+test("users whose names differ in signs and capitals have different files", async () => {
+  const folder = newFolder();
+  const open = expoSQLite(expo(folder));
+  for (const user of ["a/b", "a_2fb", "A/b", "-a/b", "a_b", "../a"]) await (await open({ ...of, user })).store.close();
+  expect(new Set(readdirSync(folder).map((n) => n.toLowerCase())).size).toBe(6);
+});
+
+test("a full disk refuses a batch as a whole and keeps what there is", async () => {
+  const { store } = await expoSQLite(expo(newFolder(), "PRAGMA max_page_count = 30"))(of);
+  await store.write([{ table: "meta", key: ["a"], value: 1 }]);
+  const body = "x".repeat(10_000);
+  const batch = Array.from({ length: 20 }, (_, i) => ({ table: "messages" as const, key: [i], value: body }));
+  await expect(store.write([{ table: "meta", key: ["a"], value: 2 }, ...batch])).rejects.toMatchObject({ failure: "quota" });
+  expect(await store.list("messages", {})).toEqual([]);
+  expect(await store.get("meta", ["a"])).toBe(1);
+  await store.write([{ table: "meta", key: ["a"], value: 3 }]);
+  expect(await store.get("meta", ["a"])).toBe(3);
+  await store.close();
+});
+
+test("a file that is no database is replaced, and the store says that it lost something", async () => {
+  const folder = newFolder();
+  const first = await expoSQLite(expo(folder))(of);
+  await first.store.close();
+  const [name] = readdirSync(folder);
+  writeFileSync(join(folder, name ?? ""), "not a database".repeat(1_000));
+  const second = await expoSQLite(expo(folder))(of);
+  expect([second.lost, second.store.durability]).toEqual([true, "persistent"]);
+  await second.store.write([{ table: "meta", key: ["a"], value: 1 }]);
+  await second.store.close();
+  const third = await expoSQLite(expo(folder))(of);
+  expect([third.lost, await third.store.get("meta", ["a"])]).toEqual([undefined, 1]);
+  await third.store.erase();
+  expect(existsSync(join(folder, name ?? ""))).toBe(false);
+});
+
+test("a database that does not open in time, or not at all, means memory", async () => {
+  const folder = newFolder();
+  const real = expo(folder);
+  const never = await expoSQLite({ ...real, openDatabaseAsync: () => new Promise(() => {}) })(of);
+  expect([never.store.durability, never.cause]).toEqual(["memory", "timeout"]);
+  const refused = await expoSQLite({ ...real, openDatabaseAsync: () => Promise.reject(new Error("unable to open database file")) })(of);
+  expect([refused.store.durability, refused.cause]).toEqual(["memory", "denied"]);
+});
