@@ -25,8 +25,10 @@ export interface ExpoDatabase {
   closeAsync(): Promise<void>;
 }
 
-/** After what time the store is one in memory, in milliseconds. */
-const openMs = 2_000;
+export interface ExpoSQLiteOptions {
+  /** After how many milliseconds without a database the store is one in memory. Default: 2,000. */
+  readonly openMs?: number;
+}
 
 const schema = `
   PRAGMA journal_mode = WAL;
@@ -36,7 +38,7 @@ const schema = `
 `;
 
 /** Keeps stores in databases of expo-sqlite. One that cannot be read is deleted: then the store is empty, and `lost`. */
-export function expoSQLite(sqlite: ExpoSQLite): OpenStore {
+export function expoSQLite(sqlite: ExpoSQLite, { openMs = 2_000 }: ExpoSQLiteOptions = {}): OpenStore {
   return async ({ server, user }) => {
     const name = `belfry_${fileNameOf(server)}__${fileNameOf(user)}.db`;
     let over = false;

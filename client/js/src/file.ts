@@ -22,7 +22,8 @@ const snapshotLength = 1 << 20;
  * Keeps stores in a folder, which is made if there is none. `write` resolves when the
  * disk has the batch. Content is in memory as JSON text, so a store needs as much
  * memory as its file has bytes. Another process that has the user's store open means
- * memory, `blocked`; a damaged file is kept beside the new one, as `….damaged`.
+ * memory, `blocked`; containers do not see each other's, so they must not share a
+ * folder. A damaged file is kept beside the new one, as `….damaged`.
  */
 export function fileStore(folder: string): OpenStore {
   return async ({ server, user }) => {

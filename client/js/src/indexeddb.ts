@@ -34,6 +34,11 @@ export interface IndexedDBOptions {
    * decide by themselves, only Firefox asks its user. Default: true.
    */
   readonly persist?: boolean;
+  /**
+   * After how many milliseconds without a database the store is one in memory. A tenth
+   * of that is waited for a user who is asked whether to keep it. Default: 2,000.
+   */
+  readonly openMs?: number;
   /** For tests: the version of the tables. Default: the current one. */
   readonly version?: number;
 }
@@ -43,10 +48,6 @@ const currentVersion = 1;
 const tables: readonly Table[] = ["messages", "conversations", "outbox", "meta"];
 const canary = 0;
 
-/** After what time the store is one in memory, in milliseconds. */
-const openMs = 2_000;
-/** How long it is waited for a user who is asked whether to keep the database, once it is open, in milliseconds. */
-const persistMs = 200;
 /** How long an erased database may take to go, once it is empty, in milliseconds: other tabs may be frozen. */
 const deleteMs = 2_000;
 
@@ -54,12 +55,12 @@ type Database = IDBPDatabase<unknown>;
 type Cause = NonNullable<Opened["cause"]>;
 
 /** Opens stores in IndexedDB, or says why they are in memory. */
-export function indexedDB(options: IndexedDBOptions = {}): OpenStore {
+export function indexedDB({ persist = true, openMs = 2_000, version = currentVersion }: IndexedDBOptions = {}): OpenStore {
   return async ({ server, user }) => {
     const name = `belfry ${JSON.stringify([server, user])}`;
     let over = false;
     let blocked = false;
-    const opening = open(name, options, () => (blocked = true)).then(async (opened) => {
+    const opening = open(name, version, isKept(persist), openMs / 10, () => (blocked = true)).then(async (opened) => {
       if (over) await opened.store.close(); // nobody waits for it any more
       return opened;
     });
@@ -92,14 +93,13 @@ const causes: Readonly<Record<string, Cause>> = {
 /** What errors of an open store mean. ConstraintError: only a fence is added rather than put. */
 const failures: Readonly<Record<string, StoreFailure>> = { QuotaExceededError: "quota", ConstraintError: "fenced" };
 
-async function open(name: string, { persist = true, version = currentVersion }: IndexedDBOptions, blocked: () => void): Promise<Opened> {
-  const kept = isKept(persist).catch(() => false);
+async function open(name: string, version: number, kept: Promise<boolean>, keptMs: number, blocked: () => void): Promise<Opened> {
   const link = linkTo(name, version, blocked);
   try {
     const db = await link.db();
     const lost = link.created() ? mark(name).has() : await mend(db);
     mark(name).set();
-    const persistent = (await Promise.race([kept, after(persistMs)])) ?? false;
+    const persistent = (await Promise.race([kept, after(keptMs)])) ?? false;
     const store = storeOf(link, name, persistent ? "persistent" : "temporary");
     return { store, ...(!persistent && { cause: "notGranted" as const }), ...(lost && { lost }) };
   } catch (err) {
@@ -109,8 +109,12 @@ async function open(name: string, { persist = true, version = currentVersion }: 
 }
 
 async function isKept(ask: boolean): Promise<boolean> {
-  const { storage } = navigator;
-  return (await storage.persisted()) || (ask && (await storage.persist()));
+  try {
+    const { storage } = navigator; // pages that are not secure have none
+    return (await storage.persisted()) || (ask && (await storage.persist()));
+  } catch {
+    return false;
+  }
 }
 
 /** What tells that there was a database. Workers have no localStorage, and browsers may refuse it: then nothing does. */

@@ -37,10 +37,12 @@ function expo(folder: string, setup = ""): ExpoSQLite {
 }
 
 const newFolder = () => mkdtempSync(join(root, "db-"));
+/** No test is decided by how busy the machine is. */
+const patient = { openMs: 60_000 };
 const of = { server: "wss://chat.example/v1/ws", user: "alice" };
 
 keepsContract("expo-sqlite", () => {
-  const open = expoSQLite(expo(newFolder()));
+  const open = expoSQLite(expo(newFolder()), patient);
   return { lasting: true, strict: true, open: (user) => open({ server: of.server, user }) };
 }, { runs: 50, stepsPerRun: 30 });
 
@@ -57,13 +59,13 @@ test("keys as text are in the order of keys, and are read again", () => {
 
 test("users whose names differ in signs and capitals have different files", async () => {
   const folder = newFolder();
-  const open = expoSQLite(expo(folder));
+  const open = expoSQLite(expo(folder), patient);
   for (const user of ["a/b", "a_2fb", "A/b", "-a/b", "a_b", "../a"]) await (await open({ ...of, user })).store.close();
   expect(new Set(readdirSync(folder).map((n) => n.toLowerCase())).size).toBe(6);
 });
 
 test("a full disk refuses a batch as a whole and keeps what there is", async () => {
-  const { store } = await expoSQLite(expo(newFolder(), "PRAGMA max_page_count = 30"))(of);
+  const { store } = await expoSQLite(expo(newFolder(), "PRAGMA max_page_count = 30"), patient)(of);
   await store.write([{ table: "meta", key: ["a"], value: 1 }]);
   const body = "x".repeat(10_000);
   const batch = Array.from({ length: 20 }, (_, i) => ({ table: "messages" as const, key: [i], value: body }));
@@ -77,15 +79,15 @@ test("a full disk refuses a batch as a whole and keeps what there is", async () 
 
 test("a file that is no database is replaced, and the store says that it lost something", async () => {
   const folder = newFolder();
-  const first = await expoSQLite(expo(folder))(of);
+  const first = await expoSQLite(expo(folder), patient)(of);
   await first.store.close();
   const [name] = readdirSync(folder);
   writeFileSync(join(folder, name ?? ""), "not a database".repeat(1_000));
-  const second = await expoSQLite(expo(folder))(of);
+  const second = await expoSQLite(expo(folder), patient)(of);
   expect([second.lost, second.store.durability]).toEqual([true, "persistent"]);
   await second.store.write([{ table: "meta", key: ["a"], value: 1 }]);
   await second.store.close();
-  const third = await expoSQLite(expo(folder))(of);
+  const third = await expoSQLite(expo(folder), patient)(of);
   expect([third.lost, await third.store.get("meta", ["a"])]).toEqual([undefined, 1]);
   await third.store.erase();
   expect(existsSync(join(folder, name ?? ""))).toBe(false);
@@ -94,8 +96,8 @@ test("a file that is no database is replaced, and the store says that it lost so
 test("a database that does not open in time, or not at all, means memory", async () => {
   const folder = newFolder();
   const real = expo(folder);
-  const never = await expoSQLite({ ...real, openDatabaseAsync: () => new Promise(() => {}) })(of);
+  const never = await expoSQLite({ ...real, openDatabaseAsync: () => new Promise(() => {}) }, { openMs: 50 })(of);
   expect([never.store.durability, never.cause]).toEqual(["memory", "timeout"]);
-  const refused = await expoSQLite({ ...real, openDatabaseAsync: () => Promise.reject(new Error("unable to open database file")) })(of);
+  const refused = await expoSQLite({ ...real, openDatabaseAsync: () => Promise.reject(new Error("unable to open database file")) }, patient)(of);
   expect([refused.store.durability, refused.cause]).toEqual(["memory", "denied"]);
 });

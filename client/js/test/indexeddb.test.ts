@@ -3,7 +3,7 @@ import "fake-indexeddb/auto";
 import { indexedDB } from "../src/indexeddb.ts";
 import { keepsContract } from "./store/run.ts";
 
-const open = indexedDB();
+const open = indexedDB({ openMs: 60_000 });
 
 keepsContract("indexedDB", () => ({
   lasting: true,
