@@ -3,13 +3,10 @@ import {
   BelfryError, type Client, type ClientOptions, type Events, type Pending, type SendState, type Status,
 } from "./api.ts";
 import { checkBody } from "./body.ts";
-import { startEngine } from "./engine.ts";
-import { reachesBeyond } from "./fetch.ts";
-import { asValue, conversation, localPage } from "./history.ts";
+import { asValue, conversation, localPage, reachesBeyond } from "./history.ts";
 import type { Base, Calls, Engine, EngineStatus, Notice, Settled, StoredSend } from "./link.ts";
 import { openMemory } from "./memory.ts";
-import { search } from "./search.ts";
-import { abortable } from "./session.ts";
+import { abortable } from "./wait.ts";
 import type { Opened, Store } from "./store.ts";
 import { canShare, shareTabs } from "./tabs.ts";
 import { randomID } from "./token.ts";
@@ -157,7 +154,7 @@ export function createClient(options: ClientOptions): Client {
       return page.messages[0];
     },
     async searchLocal(text, which = {}) {
-      return search(await store, text, which, base.now());
+      return (await import("./search.ts")).search(await store, text, which, base.now());
     },
 
     readReport: (conv, seq, { signal } = {}) => request("readReport", { conv, seq }, signal),
@@ -229,7 +226,7 @@ async function start(options: ClientOptions, of: Opened): Promise<{ store: Store
       connection: "connecting", since: Date.now(), synced: false, outbox: 0, ahead: 0,
       storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
     },
-    start: (fenced, token) => startEngine({ ...options, token }, { ...opened, store: fenced }),
+    start: async (fenced, token) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }),
     // A store in memory is this tab's own, and so are its device and its socket.
     alone: store.durability === "memory" || !(options.tabs ?? canShare()),
   });

@@ -8,11 +8,12 @@ import { json } from "./json.ts";
 import { toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
 import { newOutbox } from "./outbox.ts";
 import { deleteConversation, gone, listed, newMessage, readTo, receiver } from "./receive.ts";
-import { abortable, dial, within, type Push, type Session } from "./session.ts";
+import { dial, type Push, type Session } from "./session.ts";
 import { StoreError, type Opened, type Store } from "./store.ts";
 import { backoff, randomID, refreshIn, spread } from "./token.ts";
 import { newTrace } from "./trace.ts";
 import type { Limits, Message, Operations } from "./wire.ts";
+import { abortable, within } from "./wait.ts";
 import { newWriter, type Writer } from "./writer.ts";
 
 /** The most groups whose cursors a login names: those with the newest messages. */

@@ -1,7 +1,6 @@
 /** Fetches what the store lacks of a page: exactly that, once, however many ask. */
 import { BelfryError, type Page, type PageOptions } from "./api.ts";
-import { spanOf, tiles, type Tile } from "./history.ts";
-import type { StoredConversation } from "./link.ts";
+import { reachesBeyond, spanOf, tiles, type Tile } from "./history.ts";
 import type { Store } from "./store.ts";
 import type { WirePage } from "./wire.ts";
 import { fromPage, type Writer } from "./writer.ts";
@@ -73,11 +72,6 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
       return run.then(() => null);
     },
   };
-}
-
-/** Whether seqs beyond all that is known to exist may belong to a page. */
-export function reachesBeyond(entry: StoredConversation | undefined, { before = Infinity, range }: PageOptions): boolean {
-  return !entry?.top && Math.max(1, entry?.newest ?? 0) < (range ? range[1] + 1 : before);
 }
 
 function unstoredPage({ messages, gaps, from, to, more }: WirePage): Page {

@@ -3,7 +3,7 @@
  * between them. It writes nothing, so any tab may use it.
  */
 import type { Gap, Page, PageOptions } from "./api.ts";
-import type { StoredConversation, StoredGap, StoredRow } from "./link.ts";
+import type { StoredConversation, StoredGap, StoredRow, Told } from "./link.ts";
 import type { Store, Value } from "./store.ts";
 import type { Message } from "./wire.ts";
 
@@ -28,6 +28,12 @@ export function isOver(message: Message, now: number): boolean {
 /** The entry of a conversation; undefined if nothing was ever heard of it. */
 export async function conversation(store: Store, conv: string): Promise<StoredConversation | undefined> {
   return (await store.get("conversations", [conv])) as unknown as StoredConversation | undefined;
+}
+
+/** The number of the newest list of messages, 0 if there was none. */
+export async function newestTold(store: Store): Promise<number> {
+  const [last] = await store.list("meta", { from: ["told"], to: ["told", ""], limit: 1, reverse: true });
+  return last ? (last.key[1] as number) + ((last.value as Told).length - 1) / 128 : 0;
 }
 
 export function tileOf(row: StoredRow, now: number): Tile {
@@ -105,6 +111,11 @@ export function spanOf(entry: StoredConversation | undefined, { before, after, r
   const from = Math.max(1, range?.[0] ?? (after ?? 0) + 1);
   const to = Math.min(newest, range?.[1] ?? (before ?? Infinity) - 1);
   return { from, to, limit, down: !range && after === undefined };
+}
+
+/** Whether seqs beyond all that is known to exist may belong to a page. */
+export function reachesBeyond(entry: StoredConversation | undefined, { before = Infinity, range }: PageOptions): boolean {
+  return !entry?.top && Math.max(1, entry?.newest ?? 0) < (range ? range[1] + 1 : before);
 }
 
 /** Tiles, ascending, as a page. */

@@ -1,6 +1,7 @@
 /** One WebSocket to the server: requests with their replies, and pushes. */
 import { BelfryError, type WebSocketConstructor, type WebSocketLike } from "./api.ts";
 import type { Trace } from "./trace.ts";
+import { aborted } from "./wait.ts";
 import type { Codec, ServerFrame } from "./wire.ts";
 
 /** For connecting and logging in, each. */
@@ -164,36 +165,6 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
     socket.onclose = (event: Ended) => end(event.code, event.reason);
     socket.onerror = () => end(1006, "the connection failed");
   });
-}
-
-export function aborted(unknown = false): BelfryError {
-  return new BelfryError("aborted", "aborted", { unknown });
-}
-
-/** Rejects with `aborted` as soon as the signal says so, whatever the promise does. */
-export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(aborted(true));
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort);
-    void promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
-/** Runs fn with a signal that also aborts after `ms`, and does not wait longer for it. AbortSignal.any and timeout are not everywhere. */
-export async function within<T>(ms: number, signal: AbortSignal | undefined, fn: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const limit = new AbortController();
-  const abort = () => limit.abort();
-  const timer = setTimeout(abort, ms);
-  signal?.addEventListener("abort", abort);
-  if (signal?.aborted) abort();
-  try {
-    return await abortable(fn(limit.signal), limit.signal);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
-  }
 }
 
 function utf8Length(text: string): number {

@@ -20,7 +20,7 @@ import { type Calls, type Engine, type EngineStatus, type Notice, toFailure, typ
 import type { Store } from "./store.ts";
 import { expiry, randomID } from "./token.ts";
 import type { Message } from "./wire.ts";
-import { newestTold } from "./writer.ts";
+import { newestTold } from "./history.ts";
 
 export type TokenSource = ClientOptions["token"];
 

@@ -3,8 +3,8 @@
  * which the tabs are told. Entries of conversations are also held in memory (a user
  * has at most some 11,000), so that a push needs no read.
  */
-import { asValue, isGap, isOver, rows, tileOf, type Tile } from "./history.ts";
-import type { Notice, Settled, StoredConversation, Told } from "./link.ts";
+import { asValue, isGap, isOver, newestTold, rows, tileOf, type Tile } from "./history.ts";
+import type { Notice, Settled, StoredConversation } from "./link.ts";
 import { add, has, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
@@ -246,12 +246,6 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
       }
     },
   };
-}
-
-/** The number of the newest list of messages, 0 if there was none. */
-export async function newestTold(store: Store): Promise<number> {
-  const [last] = await store.list("meta", { from: ["told"], to: ["told", ""], limit: 1, reverse: true });
-  return last ? (last.key[1] as number) + ((last.value as Told).length - 1) / 128 : 0;
 }
 
 export function newEntry(conv: string): StoredConversation {
