@@ -28,7 +28,64 @@
 //
 // # Storage
 //
-// The device's cursors and the ids of messages that it has are kept in memory, in
-// the type held. An application that wants to resume after a restart saves Cursor
-// and gives it back as Config.Resume.
+// With Config.Store the client keeps messages, conversations, cursors and the outbox on
+// the device, in a file of its own for each user and service; package store has the
+// format. What a frame says is committed, in one transaction with the cursor, before its
+// handlers are called, and acknowledged after: so the store is never behind what handlers
+// have seen. Conversations, LocalMessages and SearchLocal work without a connection;
+// Messages fetches exactly what the store lacks. A file that is in use, damaged or of
+// somebody else is an error that names it. If a write fails later, as on a full disk, the
+// connection ends, nothing is acknowledged, and the client tries again with its usual
+// pauses; Queue returns the error.
+//
+// Messages with a ttl are left out when it is over, by the server's clock as of the last
+// login, and then removed. Everything else stays until somebody deletes or recalls it,
+// also past the server's history, unless the server says that its data are those of
+// another time (Synced.Reset): then what did not come in this session is dropped.
+//
+// Without a store, the device's cursors and the ids of messages that it has are kept in
+// memory. An application that wants to resume after a restart saves Cursor and gives it
+// back as Config.Resume.
+//
+// # Exactly once
+//
+// With a store OnMessages gets each message once over the life of the store, also when the
+// process is killed at any moment. Each call has a number. The client notes that it
+// begins, calls the handler, and notes that it has returned; both notes survive the end of
+// the process, and cost no flush. So the next process knows:
+//
+//   - calls that had not begun: made first of all, before anything is received
+//   - calls that had returned: never made again
+//   - the one call that had begun and not returned, if the process was killed in it: nobody
+//     but the application can know how far it came. OnInterrupted gets its messages, to
+//     compare with what the application has done; without OnInterrupted, OnMessages gets
+//     them again
+//
+// When the machine loses power, notes of the last moments may be lost, and messages whose
+// handler had returned come again, through OnMessages. An application whose effects must
+// not be repeated even then makes them repeatable, with the id of the message: the echo
+// bot in the examples derives the cid of its answer from it.
+//
+// That is for OnMessages. The other handlers tell what is in the store already; one may be
+// left out if the process ends before it is called. Messages that are stored nowhere
+// (ephemeral ones, and of conversations with DisableStorage) are passed at most once.
+//
+// A handler may be called before New has returned.
+//
+// # The outbox
+//
+// With a store Queue returns when the message is on disk. It has the same cid for ever,
+// and goes out in its turn, in this process or a later one, until the server has answered:
+// stored, or refused for good. An unknown outcome is no outcome: it is ErrQueued, and
+// Pending lists the message. Cancel takes it out. What an earlier process may have sent is
+// marked as a repeat once it is older than a minute, for which the server looks in all its
+// history; past 6 days that might not be enough, and the message waits for the application
+// to decide: see Outgoing.Stale. OnSent tells outcomes; one may be missed if the process
+// ends meanwhile, and is then found in the conversation by its cid.
+//
+// # Wrappers
+//
+// Package mobile is for wrappers in Kotlin and Swift by way of gomobile. They call
+// mobile.Open, draw from Conversations and Messages when the Handler tells of changes, and
+// Send, which is Queue.
 package client
