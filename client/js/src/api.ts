@@ -11,6 +11,7 @@ import type {
  */
 export type ErrorCode = WireCode | "offline" | "closed" | "aborted" | "storage" | "kicked";
 
+/** What calls reject with. */
 export class BelfryError extends Error {
   override readonly name = "BelfryError";
   /** After how many milliseconds the same may succeed. */
@@ -39,6 +40,7 @@ export interface View<T> {
 /** Why the application is asked for a token: for a login, before one expires, or because the server refused the last one. */
 export type TokenReason = "login" | "expiring" | "refused";
 
+/** What `createClient` takes. */
 export interface ClientOptions {
   /** `ws:` or `wss:` and, usually, the path `/v1/ws`. */
   url: string;
@@ -86,6 +88,7 @@ export interface WebSocketLike {
   onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
 }
+/** As the global WebSocket. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 /** What is known of the store. `cause` says why it is not `persistent`, `lost` that a part of it had been thrown away. */
@@ -95,6 +98,7 @@ export interface StorageStatus {
   readonly lost?: boolean;
 }
 
+/** The state of a client, of its store and its outbox. */
 export interface Status {
   /** `waiting`: for the next attempt to connect. `closed`: for good; `error` says why. */
   readonly connection: "connecting" | "online" | "waiting" | "closed";
@@ -130,6 +134,7 @@ export interface Conversation {
   readonly last?: Message;
 }
 
+/** The list of conversations, and sums over it. */
 export interface Conversations {
   /** Pinned ones first, then the one with the newest message. */
   readonly list: readonly Conversation[];
@@ -153,6 +158,7 @@ export type SendState =
   | { readonly state: "stored"; readonly id: string; readonly seq: number; readonly time: number }
   | { readonly state: "refused"; readonly code: ErrorCode; readonly message: string };
 
+/** A message in the outbox. */
 export interface Pending {
   readonly cid: string;
   readonly conv: string;
@@ -166,6 +172,7 @@ export interface Pending {
   cancel(): Promise<boolean>;
 }
 
+/** What `send` takes beside conversation and body. */
 export interface SendOptions {
   /** Seconds after which the message is gone everywhere, 1-604800. */
   ttl?: number;
@@ -194,6 +201,7 @@ export type Row = { readonly key: string } & (
  */
 export type Edge = "more" | "start" | "loading" | "offline";
 
+/** What a message window shows. */
 export interface WindowState {
   /** By seq; pending ones last. */
   readonly rows: readonly Row[];
@@ -232,6 +240,7 @@ export interface Page {
   readonly more: boolean;
 }
 
+/** Which page of a conversation: one of `before`, `after` and `range`, or none. */
 export interface PageOptions {
   /** Only seqs below; none of before, after and range = the newest. */
   before?: number;
@@ -268,6 +277,7 @@ export interface Events {
   error: { readonly code: ErrorCode; readonly message: string };
 }
 
+/** What every call takes that waits for the server. */
 export interface RequestOptions {
   /** Ends the wait: the call rejects with `aborted`. */
   signal?: AbortSignal;

@@ -193,6 +193,7 @@ function encodeText(text: string): string {
   });
 }
 
+/** The key of a text that `encodeKey` made. */
 export function decodeKey(text: string): Key {
   const key: (string | number)[] = [];
   for (let at = 0; at < text.length; ) {

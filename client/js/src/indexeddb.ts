@@ -28,6 +28,7 @@ import {
   type Value,
 } from "./store.ts";
 
+/** What `indexedDB` takes. */
 export interface IndexedDBOptions {
   /**
    * Whether to ask the browser to keep the database when room is short. Browsers

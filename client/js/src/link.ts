@@ -64,6 +64,7 @@ export interface Notice {
 /** Status but for what each tab knows by itself. `ahead` is the server's clock minus this machine's, in milliseconds. */
 export type EngineStatus = Omit<Status, "leader"> & { readonly ahead: number };
 
+/** The engine as a client's tab sees it. */
 export interface Engine {
   /** Rejects with a BelfryError; with `aborted` when the signal ends the wait. */
   call<M extends keyof Calls>(method: M, args: Calls[M]["args"], signal?: AbortSignal): Promise<Calls[M]["ok"]>;
@@ -85,12 +86,14 @@ export interface Failure {
   readonly unknown?: boolean;
 }
 
+/** An error as what can cross between tabs; what is no BelfryError counts as a fault of the store. */
 export function toFailure(err: unknown): Failure {
   if (!(err instanceof BelfryError)) return { code: "storage", message: String(err) };
   const { code, message, retryAfterMs, unknown } = err;
   return { code, message, ...(retryAfterMs !== undefined && { retryAfterMs }), ...(unknown && { unknown }) };
 }
 
+/** The error that was made into `Failure`. */
 export function fromFailure({ code, message, ...rest }: Failure): BelfryError {
   return new BelfryError(code, message, rest);
 }
@@ -99,6 +102,7 @@ export function fromFailure({ code, message, ...rest }: Failure): BelfryError {
 
 /** messages [conv, seq]: a message; or [conv, to] a gap of the seqs `gap`-`to`, under its last seq. */
 export type StoredRow = Message | StoredGap;
+/** The seqs `gap`-`to` of a conversation, which have no message. */
 export interface StoredGap {
   /** The first seq. */
   readonly gap: number;

@@ -21,6 +21,7 @@ export type Key = readonly (string | number)[];
 /** What can be stored: JSON, and also bigint and Uint8Array. */
 export type Value = null | boolean | number | bigint | string | Uint8Array | readonly Value[] | { readonly [key: string]: Value };
 
+/** A value and its key. */
 export interface Entry {
   readonly key: Key;
   readonly value: Value;
@@ -44,6 +45,7 @@ export interface Range {
  */
 export type Durability = "persistent" | "temporary" | "memory";
 
+/** A store of one user, open. */
 export interface Store {
   readonly durability: Durability;
 
@@ -81,6 +83,7 @@ export interface Store {
 /** Why a store failed: no room, closed by us or the browser, another tab writes now, or anything else. */
 export type StoreFailure = "quota" | "closed" | "fenced" | "broken";
 
+/** What a store rejects with. */
 export class StoreError extends Error {
   override readonly name = "StoreError";
   constructor(

@@ -63,6 +63,7 @@ export interface WireConversation {
   readonly last?: Message;
 }
 
+/** Incoming messages of `from`-`to` that limits took unread from the queue. */
 export interface Lost {
   readonly conv: string;
   readonly from: number;
@@ -71,6 +72,7 @@ export interface Lost {
   readonly count: number;
 }
 
+/** What a login says of the server: bytes of a body and of a frame, frames that may be unacked, and milliseconds of silence. */
 export interface Limits {
   readonly maxBody: number;
   readonly maxFrame: number;
@@ -78,6 +80,7 @@ export interface Limits {
   readonly idleMs: number;
 }
 
+/** What can be set for a group; its kind gives the defaults. */
 export interface GroupSettings {
   readonly maxMembers?: number;
   readonly join: "invite" | "approve" | "open";
@@ -87,6 +90,7 @@ export interface GroupSettings {
   readonly mutedAll?: boolean;
 }
 
+/** A group, as `getGroups` lists it. */
 export interface Group {
   readonly group: string;
   readonly kind: "private" | "public" | "chatroom" | "live";
@@ -99,6 +103,7 @@ export interface Group {
   readonly ownerOffered?: string;
 }
 
+/** A group, as `getGroup` answers. */
 export interface GroupDetails extends Group {
   readonly properties: Body;
   readonly settings: GroupSettings;
@@ -106,12 +111,14 @@ export interface GroupDetails extends Group {
   readonly requests?: readonly { readonly user: string; readonly message?: string; readonly time: number }[];
 }
 
+/** A member of a group; `mutedUntil` in Unix milliseconds. */
 export interface Member {
   readonly user: string;
   readonly role: "owner" | "admin" | "member";
   readonly mutedUntil?: number;
 }
 
+/** A user for whom a request about several failed. */
 export interface Failed {
   readonly user: string;
   readonly code: string;
@@ -176,6 +183,7 @@ export interface Operations {
   getGroups: Of<{ after?: string; limit?: number }, { groups: Group[]; more: boolean }>;
 }
 
+/** The name of a request. */
 export type Operation = keyof Operations;
 
 /** What onSynced tells, its parts from onConversations included. */
@@ -192,6 +200,7 @@ export interface Synced {
   readonly groups: readonly WireConversation[];
 }
 
+/** Something that happened in a group. */
 export interface GroupEvent {
   readonly group: string;
   readonly event:

@@ -21,6 +21,7 @@ export interface SeenFrame {
   readonly frame: { readonly id?: number; readonly op?: string; readonly args?: unknown; readonly ok?: unknown; readonly err?: unknown };
 }
 
+/** What `createFakeServer` takes. */
 export interface FakeServerOptions {
   /** Where the fake's clock stands, in Unix milliseconds; default: now. */
   now?: number;
@@ -67,6 +68,7 @@ export interface Faults {
   reset(): void;
 }
 
+/** A server in memory. */
 export interface FakeServer {
   /** For createClient, like `WebSocket`. */
   readonly url: string;
