@@ -27,7 +27,7 @@ export function createClient(options: ClientOptions): Client {
   check(options);
   const { user } = options;
   const listeners = new Set<(notice: Notice) => void>();
-  const tell = (notice: Notice) => [...listeners].forEach((fn) => fn(notice));
+  const tell = (notice: Notice) => [...listeners].forEach((fn) => guarded(fn, notice));
   let closed = false;
   let engine: Engine | undefined;
   let status: Status = { connection: "connecting", since: Date.now(), synced: false, storage: { durability: "memory" }, outbox: 0, leader: false };
@@ -36,16 +36,7 @@ export function createClient(options: ClientOptions): Client {
 
   const handlers = new Map<keyof Events, Set<(event: never) => void>>();
   const emit = ({ name, of }: NonNullable<Notice["event"]>) => {
-    for (const fn of [...(handlers.get(name) ?? [])]) {
-      try {
-        fn(of as never);
-      } catch (err) {
-        // A fault of the application: to be seen where its others are.
-        queueMicrotask(() => {
-          throw err;
-        });
-      }
-    }
+    for (const fn of [...(handlers.get(name) ?? [])]) guarded(fn, of as never);
   };
 
   const hear = (notice: Notice) => {
@@ -206,6 +197,17 @@ export function createClient(options: ClientOptions): Client {
     exportTrace: () => call("trace", null),
   };
   return client;
+}
+
+/** Calls what is the application's. What it throws is seen where its other faults are, and stops nothing here. */
+function guarded<T>(fn: (of: T) => void, of: T): void {
+  try {
+    fn(of);
+  } catch (err) {
+    queueMicrotask(() => {
+      throw err;
+    });
+  }
 }
 
 function open({ url, user, store, withoutStorage }: ClientOptions): Promise<Opened> {

@@ -184,6 +184,26 @@ test("calls without a connection reject as offline; one whose answer is lost say
   await expect(client.request("getBlocked", {})).rejects.toMatchObject({ code: "offline" });
 });
 
+test("what the application throws stops nothing, and is not swallowed", async () => {
+  const thrown: unknown[] = [];
+  vi.spyOn(globalThis, "queueMicrotask").mockImplementation((fn) => void Promise.resolve().then(fn).catch((err: unknown) => thrown.push(err)));
+  const { client, events, peer } = await world();
+  client.status.subscribe(() => {
+    throw new Error("in a subscriber");
+  });
+  client.on("messages", () => {
+    throw new Error("in a handler");
+  });
+  client.on("messages", (messages) => events.push(["second", messages]));
+  peer().push("onNewMessage", { d: 1, messages: [message(1)] });
+  await settle();
+  expect(of(events, "second")).toHaveLength(1);
+  peer().close(1006);
+  await pass(1000);
+  expect(client.status.getSnapshot().synced).toBe(true);
+  expect(new Set(thrown.map(String))).toEqual(new Set(["Error: in a handler", "Error: in a subscriber"]));
+});
+
 // The outbox.
 
 test("a refused message stays refused with its code, over a restart, until it is taken back", async () => {
