@@ -254,7 +254,11 @@ export interface PageOptions {
 
 /** What `client.on` tells. Handlers run in the order of the server's frames, in every tab. */
 export interface Events {
-  /** 1-100 messages that this device never had, already in the store. */
+  /**
+   * 1-100 messages that this device never had, already in the store. Each tab is told of
+   * each once, from when its client was made on; one that was frozen, as it goes on, of
+   * those of the last 500 pushes. Who was killed meanwhile finds them in the store.
+   */
   messages: readonly Message[];
   synced: Synced;
   readReport: Pushes["onReadReport"];

@@ -70,14 +70,14 @@ export interface Fenced {
 
 /**
  * A new leadership over a store, whose writes the store refuses once there is another
- * one. Calls `fenced` when that has happened.
+ * one. Tells when it cannot go on: `fenced`, or the store is `closed`.
  */
-export function fence(store: Store, fenced: () => void): Fenced {
+export function fence(store: Store, ended: (why: "fenced" | "closed") => void): Fenced {
   let mine = 0;
   let claimed: Promise<void> | undefined;
   const write = (changes: readonly Change[], n: number) =>
     store.write(changes, n).catch((err: unknown) => {
-      if (err instanceof StoreError && err.failure === "fenced") fenced();
+      if (err instanceof StoreError && (err.failure === "fenced" || err.failure === "closed")) ended(err.failure);
       throw err;
     });
   const newest = async () => Number((await store.get("meta", LEADER)) ?? 0);

@@ -12,12 +12,12 @@
  * - Tabs that are looked at hold a lock each: one that crashes is not believed to be
  *   looked at for ever.
  */
-import { BelfryError, type ClientOptions, type Trace } from "./api.ts";
+import { BelfryError, type ClientOptions, type ErrorCode, type Trace } from "./api.ts";
 import { type Channel, openChannel, unanswered } from "./channel.ts";
 import { campaign, type Campaign, fence } from "./leader.ts";
 import { isVisible, watchPage } from "./lifecycle.ts";
 import { type Calls, type Engine, type EngineStatus, type Notice, toFailure, type Told } from "./link.ts";
-import type { Store } from "./store.ts";
+import { type Store, StoreError } from "./store.ts";
 import { expiry, randomID } from "./token.ts";
 import type { Message } from "./wire.ts";
 import { newestTold } from "./history.ts";
@@ -164,6 +164,11 @@ export function shareTabs(o: TabsOptions): Engine {
     } else if (last && !done) deliver({ status: { ...status, connection: "connecting", since: Date.now(), synced: false } });
   };
 
+  /** Ends this tab's part for good; others may go on. */
+  const quit = (code: ErrorCode, message: string) => {
+    if (!done) deliver({ status: { ...status, connection: "closed", since: Date.now(), synced: false, error: { code, message } } });
+  };
+
   const conduct = async (lost: AbortSignal): Promise<void> => {
     await closing;
     if (lost.aborted) return;
@@ -185,12 +190,13 @@ export function shareTabs(o: TabsOptions): Engine {
     elected = true;
     lost.addEventListener("abort", end);
     channel?.tell({ soon: true });
-    const { store, claim, holds } = fence(o.store, end);
+    const { store, claim, holds } = fence(o.store, (why) => (why === "closed" ? quit("storage", "the store was closed, by a newer version of this page or a sign-out") : end()));
     try {
       await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
       if (over) return;
       own = await o.start(store, token);
     } catch (err) {
+      if (err instanceof StoreError && err.failure === "closed") return quit("storage", "the store is closed");
       deliver({ event: { name: "error", of: toFailure(err) } });
       await Promise.race([released, new Promise((resolve) => setTimeout(resolve, PING_MS))]);
       return end();
@@ -337,7 +343,7 @@ export function shareTabs(o: TabsOptions): Engine {
       const end = new AbortController();
       race = { steal: () => {}, end: () => end.abort() };
       void conduct(end.signal).then(() => {
-        if (!end.signal.aborted) deliver({ status: { ...status, connection: "closed", since: Date.now(), error: { code: "kicked", message: "another client has opened the store" } } });
+        if (!end.signal.aborted) quit("kicked", "another client has opened the store");
       });
       return;
     }

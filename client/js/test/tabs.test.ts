@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { BelfryError, type TokenReason } from "../src/api.ts";
 import type { Calls, Engine, EngineStatus, Notice } from "../src/link.ts";
 import { memoryStore } from "../src/memory.ts";
-import type { Store } from "../src/store.ts";
+import { type Store, StoreError } from "../src/store.ts";
 import { shareTabs, type TokenSource } from "../src/tabs.ts";
 import type { Message } from "../src/wire.ts";
 import { browser, type Page } from "./pages.ts";
@@ -94,6 +94,7 @@ function open(name: string, options: { alone?: boolean } = {}): Tab {
       status,
       token: ({ reason }) => tab.token(reason),
       start: async (fenced, token) => {
+        await fenced.get("meta", ["device"]);
         const engine = fakeEngine(fenced, token);
         tab.engines.push(engine);
         return engine;
@@ -428,6 +429,27 @@ test("an engine that has closed for good ends all clients, and the next one begi
   open("c");
   await pass();
   expect(leaders()).toEqual(["c"]);
+});
+
+test.each(["as it writes", "before it leads"])("a tab whose store was closed %s lets another one lead", async (when) => {
+  const kept = store;
+  let closed = false;
+  const refuse = () => Promise.reject(new StoreError("closed"));
+  store = { ...kept, get: (...of) => (closed ? refuse() : kept.get(...of)), write: (...of) => (closed ? refuse() : kept.write(...of)) };
+  const [a] = when === "as it writes" ? [open("a")] : [undefined];
+  await pass();
+  const first = a ?? (store = kept, open("first"));
+  await pass();
+  if (!a) store = { ...kept, get: refuse, write: refuse };
+  const b = a ? (store = kept, open("b")) : open("b");
+  const c = (store = kept, open("c"));
+  await pass();
+  closed = true;
+  if (a) await write(a.engines[0]!, "x").catch(() => {});
+  else first.page.crash();
+  await pass();
+  expect((a ? b : c).part.leader()).toBe(true);
+  expect((a ?? b).part.status()).toMatchObject({ connection: "closed", error: { code: "storage" } });
 });
 
 test("without other tabs to share with, the one that opens the store last has it", async () => {
