@@ -326,7 +326,7 @@ export function createFakeServer(options: FakeServerOptions = {}): FakeServer {
 function decode(codec: Codec, data: unknown): { id?: number; op: string; args?: unknown } | undefined {
   try {
     if ((typeof data === "string") !== (codec.protocol === "belfry.v1.json")) return undefined;
-    const frame: unknown = codec.decode(data);
+    const frame: unknown = codec.decode(data instanceof Uint8Array ? data.slice().buffer : data);
     if (!isObject(frame) || typeof frame["op"] !== "string") return undefined;
     const { id, op, args } = frame;
     if (id === undefined) return { op, args };
