@@ -286,6 +286,14 @@ func (c *Client) setSession(s *session) {
 	}
 }
 
+// isCurrent reports whether a session is the client's: what came in an earlier one says
+// nothing of what is newest.
+func (c *Client) isCurrent(s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session == s
+}
+
 // clearSession ends what was bound to the session that is over. The next one is pushed
 // again what no handler has seen.
 func (c *Client) clearSession() {

@@ -172,8 +172,7 @@ func (c *Client) dispatchStored() {
 		}
 		c.keepAll(events)
 		for _, e := range events {
-			c.in.next()
-			if e.run != nil && (e.from == nil || !e.from.broken) {
+			if c.in.next(e.kind) && e.run != nil && (e.from == nil || !e.from.broken) {
 				e.run()
 			}
 			c.acknowledgeRest()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,6 +408,97 @@ func TestLocalOperations(t *testing.T) {
 		bad("seqs", c.DeleteLocalMessages("u:bob", 0))
 		_, err = c.Conversations(-1, 0)
 		bad("skip", err)
+	})
+}
+
+// A fullDB cannot be written while full is set.
+type fullDB struct {
+	store.DB
+	full atomic.Bool
+}
+
+var errFull = errors.New("no space left on device")
+
+func (d *fullDB) Update(f func(store.KV) error) error {
+	if d.full.Load() {
+		return &StoreError{Path: "the file", Err: errFull}
+	}
+	return d.DB.Update(f)
+}
+
+// TestStoreFull: what cannot be stored is neither handled nor acknowledged, nor sent, and
+// comes again once there is room.
+func TestStoreFull(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		db := &fullDB{DB: store.Memory()}
+		var told diary
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		cfg.OnMessages = told.messages
+		c := start(t, cfg)
+		p, _ := s.login()
+		p.messages(1, "at 1", 1)
+		p.want("ack")
+		db.full.Store(true)
+		p.messages(2, "at 2", 2)
+		p.messages(3, "at 3", 3)
+		if f, ok := <-p.frames; ok {
+			t.Errorf("frame %v, want the connection to end", f)
+		}
+		synctest.Wait()
+		if !errors.Is(c.Err(), errFull) {
+			t.Errorf("Err = %v, want why", c.Err())
+		}
+		if _, err := c.Queue("u:bob", "x", SendOptions{}); !errors.Is(err, errFull) || len(c.Pending()) > 0 {
+			t.Errorf("Queue = %v, %d pending, want an error and none", err, len(c.Pending()))
+		}
+		db.full.Store(false)
+		p, login := s.login()
+		if login["since"] != "at 1" {
+			t.Errorf("since %v, want at 1", login["since"])
+		}
+		p.messages(1, "at 3", 2, 3)
+		p.want("ack")
+		if got := told.read(); got != "1 2 3" {
+			t.Errorf("told %s, want 1 2 3", got)
+		}
+	})
+}
+
+// TestCloseInABurst: what has come and is not handled when the client closes is handled by
+// the next one, whether it was stored or not.
+func TestCloseInABurst(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		var told diary
+		var c *Client
+		begun := make(chan struct{})
+		cfg.OnMessages = func(list []Message) {
+			told.messages(list)
+			if list[0].Seq == 1 {
+				<-begun // until more has come
+			} else {
+				c.Close()
+			}
+		}
+		c = start(t, cfg)
+		p, _ := s.login()
+		for d := 1; d <= 5; d++ {
+			p.messages(d, fmt.Sprint("at ", d), d)
+		}
+		synctest.Wait()
+		close(begun)
+		<-c.Done()
+		if got := told.read(); got != "1 2" {
+			t.Errorf("told %s, want 1 2", got)
+		}
+		cfg.OnMessages = told.messages
+		start(t, cfg)
+		p, _ = s.login()
+		p.messages(1, "at 5", 2, 3, 4, 5) // what was not stored before comes again
+		p.want("ack")
+		if got := told.read(); got != "1 2 3 4 5" {
+			t.Errorf("told %s, want 1 2 3 4 5", got)
+		}
 	})
 }
 

@@ -116,11 +116,13 @@ func (b *inbox) takeAll() ([]event, bool) {
 	return all, len(all) > 0
 }
 
-// next notes that one more of the events of takeAll runs.
-func (b *inbox) next() {
+// next notes that it is the turn of one more of the events of takeAll, and reports whether
+// to run it: once the inbox is closed, only the final ones.
+func (b *inbox) next(kind eventKind) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.running--
+	return !b.closed || kind == eventFinal
 }
 
 // empty reports whether no event waits for a handler.

@@ -51,12 +51,14 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 	c := s.c
 	var refs []store.Ref
 	var last protocol.Conv
-	stores := false
+	stores, current := false, c.isCurrent(s)
 	for i := range p.Messages {
 		m := &p.Messages[i]
 		if m.Conv != last {
 			last, stores = m.Conv, c.disk.stores(m.Conv)
-			c.disk.knowTail(m.Conv)
+			if current {
+				c.disk.knowTail(m.Conv)
+			}
 		}
 		own := m.From == s.user && (c.out.settle(m) || c.had.has(m.ID))
 		switch {
@@ -96,7 +98,9 @@ func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 
 // keptSynced calls OnSynced, for which the lists are whole.
 func (s *session) keptSynced(p protocol.Synced) {
-	s.c.disk.synced(&p, s.since, s.groups)
+	if s.c.isCurrent(s) {
+		s.c.disk.synced(&p, s.since, s.groups)
+	}
 	if s.c.cfg.OnSynced != nil {
 		s.c.cfg.OnSynced(p)
 	}
