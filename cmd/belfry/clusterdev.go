@@ -95,7 +95,7 @@ func newDevCluster(program, data string, nodes int) *devCluster {
 	}
 	for _, n := range c.nodes {
 		n.args = []string{
-			"serve", "--dev", "--node", n.name, "--data", filepath.Join(data, n.name), "--auth-secret-file", c.secretFile(),
+			"serve", "--dev", "--node", n.name, "--data", filepath.Join(data, n.name), "--auth-secret-file", c.secretFile(), "--console-tokens",
 			"--listen", n.listen, "--admin-listen", n.admin, "--cluster-listen", n.others,
 			"--join", strings.Join(all, ","), "--bootstrap-expect", strconv.Itoa(nodes),
 		}
@@ -213,7 +213,7 @@ func (c *devCluster) explain(out io.Writer) {
 	program := shellQuote(os.Args[0])
 	fmt.Fprintf(out, "\n%s of a cluster run, open for development, to this machine only.\n", cli.Plural(len(c.nodes), "node"))
 	for _, n := range c.nodes {
-		fmt.Fprintf(out, "  %s  clients ws://%s/v1/ws  administration http://%s/docs  process %d  log %s\n", n.name, n.listen, n.admin, n.process.Process.Pid, n.logFile)
+		fmt.Fprintf(out, "  %s  chat http://%s/  administration http://%s/docs  process %d  log %s\n", n.name, n.listen, n.admin, n.process.Process.Pid, n.logFile)
 	}
 	first, second, last := c.nodes[0], c.nodes[min(1, len(c.nodes)-1)], c.nodes[len(c.nodes)-1]
 	fmt.Fprintf(out, `

@@ -65,12 +65,12 @@ func (o *serveOptions) openConsole() (http.Handler, error) {
 		return nil, nil
 	}
 	c := console.Config{Page: console.Chat}
-	if o.makesTokens() {
+	if o.makesTokens() || o.consoleTokens {
 		c.Token = func(user string) (string, error) {
 			if err := cli.CheckUser(user); err != nil {
 				return "", err
 			}
-			return cli.DevToken(o.data, user, cli.TokenTTL)
+			return cli.TokenFromFile(o.authSecretFiles[0], user, cli.TokenTTL)
 		}
 	}
 	return console.New(c)

@@ -20,7 +20,9 @@ import (
 type serveOptions struct {
 	dev     bool
 	console bool
-	config  string
+	// consoleTokens has the console give tokens of a secret that --dev has not made.
+	consoleTokens bool
+	config        string
 
 	listen, adminListen string
 	tlsCert, tlsKey     string
@@ -92,6 +94,7 @@ const defaultListen = ":8080"
 func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.dev, "dev", false, "for development: loopback only, makes its own secrets, prints tokens to try with")
 	fs.BoolVar(&o.console, "console", false, "serve the web console at / of --listen (with --dev true)")
+	fs.BoolVar(&o.consoleTokens, "console-tokens", false, "with --dev: let whoever opens the console be any user, by tokens that --auth-secret-file signs; that is so with the secret that --dev makes")
 	fs.StringVar(&o.config, cli.ConfigFlag, "", "YAML file with any of these settings")
 
 	fs.StringVar(&o.listen, "listen", defaultListen, "address for clients; port 0 takes a free one (with --dev "+cli.DevListen+")")
@@ -235,6 +238,8 @@ func (o *serveOptions) check(changed func(flag string) bool) error {
 		return cli.Usagef("want --auth-secret-file or --auth-jwks: without either the server could tell nobody from anybody (to try Belfry out: belfry serve --dev)")
 	case o.authJWKS != "" && (o.authAudience == "" || o.authIssuer == ""):
 		return cli.Usagef("--auth-jwks: want --auth-audience and --auth-issuer with it, because such keys usually sign for many services")
+	case o.consoleTokens && (!o.dev || len(o.authSecretFiles) == 0):
+		return cli.Usagef("--console-tokens: want --dev and --auth-secret-file with it, because whoever reaches the console can then be anybody")
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return cli.Usagef("--tls-cert, --tls-key: want both or neither")
 	case (o.adminTLSCert == "") != (o.adminTLSKey == ""):
