@@ -10,7 +10,7 @@ SEED ?= 1
 
 comma := ,
 
-.PHONY: run cluster quick test test-elections bench load torture torture-cluster build help
+.PHONY: run cluster quick test test-elections bench load torture torture-cluster build console screenshots help
 
 run: build ## build and run a development server on 127.0.0.1:8080
 	./bin/belfry serve --dev
@@ -40,6 +40,16 @@ load: build ## the load figures, in one table
 
 build: ## build bin/belfry
 	go build -trimpath -o bin/belfry ./cmd/belfry
+
+console: client/node_modules ## build the web console's pages anew, gateway/console/dist, after a change of client/console or client/js
+	cd client && npm run --silent console
+
+screenshots: client/node_modules ## make docs/images anew (Chromium)
+	cd client && npx vite-node --config vitest.config.ts console/screenshots.ts
+
+client/node_modules: client/package-lock.json
+	cd client && npm ci --ignore-scripts --no-audit --no-fund --omit-lockfile-registry-resolved
+	touch $@
 
 torture: ## faults of every kind under verifying load, for FOR=30m with SEED=1 (Linux)
 	go run ./loadtest/torture -for $(FOR) -seed $(SEED)

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 import { sdkAlias } from "./sdk-alias.ts";
@@ -21,6 +20,6 @@ export default defineConfig({
     assetsInlineLimit: 0, // the pages' policy lets fonts come from files alone
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
-    rollupOptions: { input: ["index.html", "operator.html"].map(here).filter((page) => existsSync(page)) },
+    rollupOptions: { input: ["index.html", "operator.html"].map(here) },
   },
 });

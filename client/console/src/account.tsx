@@ -1,3 +1,4 @@
+import { useStatus } from "@belfry/client/react";
 import { useState, type JSX } from "react";
 import type { Opened } from "./chat.tsx";
 import { useModel } from "./context.ts";
@@ -13,7 +14,7 @@ import { Dialog, useConfirm } from "./ui.tsx";
 export function AccountDialog({ onClose, onOpen, onSignOut }: { onClose: () => void; onOpen: (dialog: Opened) => void; onSignOut: () => void }): JSX.Element {
   const t = useText();
   const { client, user } = useModel();
-  const { outbox } = useView(client.status);
+  const { outbox } = useStatus(client);
   const [dialog, confirm] = useConfirm();
   const rows = [
     { icon: "info", label: t.state, to: "state" },
@@ -82,7 +83,7 @@ export function StateDialog({ onClose }: { onClose: () => void }): JSX.Element {
   const t = useText();
   const format = useFormat();
   const { client, act } = useModel();
-  const status = useView(client.status);
+  const status = useStatus(client);
   const { durability, cause, lost } = status.storage;
   return (
     <Dialog title={t.state} onClose={onClose}>

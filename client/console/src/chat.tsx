@@ -1,4 +1,5 @@
-import { useCallback, useEffect, useMemo, useRef, useState, type JSX } from "react";
+import { useConversations } from "@belfry/client/react";
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore, type JSX } from "react";
 import { AccountDialog, BlockedDialog, KeysDialog, StateDialog } from "./account.tsx";
 import { openConversation, useModel, useOpenConversation } from "./context.ts";
 import { isGroup, textOf } from "./conv.ts";
@@ -20,21 +21,26 @@ export function Chat({ onSignOut }: { onSignOut: () => void }): JSX.Element {
   const [opened, setOpened] = useState<Opened | null>(null);
   const [details, setDetails] = useState(false);
   const filter = useRef<HTMLInputElement>(null);
-  const { unreadUnmuted } = useView(useMemo(() => client.conversations(), [client]));
+  const listAlone = useNarrow() && conv === null;
+  const { unreadUnmuted } = useConversations(client);
 
   useEffect(() => {
     document.title = unreadUnmuted > 0 ? `(${unreadUnmuted}) Belfry` : "Belfry";
   }, [unreadUnmuted]);
   useAnnouncements(conv);
-  useKeys({ setOpened, filter, details, closeDetails: () => setDetails(false), conv, busy: opened !== null });
+  useKeys({ setOpened, filter, details, closeDetails: () => setDetails(false), conv });
 
   const close = useCallback(() => setOpened(null), []);
   return (
     <div className={`chat ${conv === null ? "at-list" : "at-thread"} ${details && conv !== null ? "with-details" : ""}`}>
-      <Sidebar open={conv} onOpen={setOpened} filter={filter} />
-      <main className="thread-pane" aria-label={t.messages}>
-        {conv === null ? <EmptyThread /> : <Thread key={conv} conv={conv} details={details} onDetails={() => setDetails(!details)} />}
-      </main>
+      <div className="sidebar-pane" role={listAlone ? "main" : undefined}>
+        <Sidebar open={conv} onOpen={setOpened} filter={filter} alone={listAlone} />
+      </div>
+      {!listAlone && (
+        <main className="thread-pane" aria-label={t.messages}>
+          {conv === null ? <EmptyThread /> : <Thread key={conv} conv={conv} details={details} onDetails={() => setDetails(!details)} />}
+        </main>
+      )}
       {conv !== null && details && <Details key={conv} conv={conv} onClose={() => setDetails(false)} />}
       {opened === "newChat" && <NewChatDialog onClose={close} />}
       {opened === "newGroup" && <NewGroupDialog onClose={close} />}
@@ -47,6 +53,17 @@ export function Chat({ onSignOut }: { onSignOut: () => void }): JSX.Element {
       <Announcer />
     </div>
   );
+}
+
+const narrow = matchMedia("(max-width: 720px)");
+const subscribeNarrow = (fn: () => void): (() => void) => {
+  narrow.addEventListener("change", fn);
+  return () => narrow.removeEventListener("change", fn);
+};
+
+/** Reports whether there is room for one column alone, as style/layout.css has it. */
+function useNarrow(): boolean {
+  return useSyncExternalStore(subscribeNarrow, () => narrow.matches);
 }
 
 /** Tells people who do not see the screen what is said in the open conversation. */
@@ -77,11 +94,9 @@ interface Keys {
   details: boolean;
   closeDetails(): void;
   conv: string | null;
-  /** A dialog is open: it has the keys. */
-  busy: boolean;
 }
 
-function useKeys({ setOpened, filter, details, closeDetails, conv, busy }: Keys): void {
+function useKeys({ setOpened, filter, details, closeDetails, conv }: Keys): void {
   const { client } = useModel();
   useEffect(() => {
     const step = (by: 1 | -1): void => {
@@ -91,7 +106,8 @@ function useKeys({ setOpened, filter, details, closeDetails, conv, busy }: Keys)
       if (next) openConversation(next.conv);
     };
     const onKey = (event: KeyboardEvent): void => {
-      if (busy || event.defaultPrevented) return;
+      // An open dialog has the keys.
+      if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
       const writing = event.target instanceof HTMLElement && event.target.matches("input, textarea, select");
       const command = event.ctrlKey || event.metaKey;
       if (command && event.key === "k") filter.current?.focus();
@@ -106,7 +122,7 @@ function useKeys({ setOpened, filter, details, closeDetails, conv, busy }: Keys)
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
-  }, [client, setOpened, filter, details, closeDetails, conv, busy]);
+  }, [client, setOpened, filter, details, closeDetails, conv]);
 }
 
 function Toasts(): JSX.Element {

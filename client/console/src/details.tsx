@@ -1,5 +1,6 @@
 import type { Conversation } from "@belfry/client";
-import { useEffect, useMemo, useRef, type JSX } from "react";
+import { useConversations } from "@belfry/client/react";
+import { useEffect, useRef, type JSX } from "react";
 import { Avatar } from "./avatar.tsx";
 import { useLabel, useOnline } from "./chat.tsx";
 import { openConversation, useModel } from "./context.ts";
@@ -17,7 +18,7 @@ export function Details({ conv, onClose }: { conv: string; onClose: () => void }
   const label = useLabel(conv);
   const online = useOnline(conv);
   const group = useGroup(conv);
-  const { list } = useView(useMemo(() => client.conversations(), [client]));
+  const { list } = useConversations(client);
   const entry = list.find((c) => c.conv === conv);
   const panel = useRef<HTMLElement>(null);
   useEffect(() => panel.current?.querySelector<HTMLElement>("button")?.focus(), []);

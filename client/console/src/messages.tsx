@@ -1,4 +1,5 @@
-import type { GroupDetails, MessageWindow } from "@belfry/client";
+import type { GroupDetails } from "@belfry/client";
+import { useStatus, type Messages as MessageList } from "@belfry/client/react";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type RefObject } from "react";
 import { useModel } from "./context.ts";
 import { useFormat } from "./format.ts";
@@ -16,7 +17,8 @@ const readMs = 400;
 
 interface Props {
   conv: string;
-  window: MessageWindow;
+  /** A window over them, which moves. */
+  messages: MessageList;
   unreadAbove: number | null;
   group: GroupDetails | null;
   /** Users who can be mentioned. */
@@ -24,10 +26,9 @@ interface Props {
 }
 
 /** The messages of a conversation: a window that moves as one scrolls. */
-export function Messages({ conv, window, unreadAbove, group, known }: Props): JSX.Element {
+export function Messages({ conv, messages: state, unreadAbove, group, known }: Props): JSX.Element {
   const t = useText();
   const { user, ephemeral, label } = useModel();
-  const state = useView(window);
   const unstored = useView(ephemeral).get(conv);
   const atNewest = state.after === "start";
   const items = useMemo(
@@ -38,11 +39,11 @@ export function Messages({ conv, window, unreadAbove, group, known }: Props): JS
   const { atEnd, toEnd } = useScroll(scroller, items, unreadAbove !== null);
   const newest = newestSeq(state.rows);
   useReadReports(conv, atEnd && atNewest ? newest : 0);
-  const before = useSentinel(() => state.before === "more" && void window.older(), state.before, items.length);
-  const after = useSentinel(() => state.after === "more" && void window.newer(), state.after, items.length);
+  const before = useSentinel(() => state.before === "more" && void state.older(), state.before, items.length);
+  const after = useSentinel(() => state.after === "more" && void state.newer(), state.after, items.length);
 
   const keys = (event: KeyboardEvent): void => {
-    if (event.target instanceof HTMLElement && event.target.closest("[role=menu]")) return;
+    if (event.target instanceof HTMLElement && event.target.closest("[role=menu], dialog")) return;
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       const rows = [...(scroller.current?.querySelectorAll<HTMLElement>(".row-focus") ?? [])];
       const inside = (document.activeElement as HTMLElement).closest<HTMLElement>(".row-focus");
@@ -65,7 +66,7 @@ export function Messages({ conv, window, unreadAbove, group, known }: Props): JS
           {state.before === "offline" && (
             <p>
               {t.needsConnection}{" "}
-              <button type="button" className="link" onClick={() => void window.older()}>
+              <button type="button" className="link" onClick={() => void state.older()}>
                 {t.tryAgain}
               </button>
             </p>
@@ -87,7 +88,7 @@ export function Messages({ conv, window, unreadAbove, group, known }: Props): JS
           className="to-newest"
           aria-label={t.toNewest}
           title={t.toNewest}
-          onClick={() => void (atNewest ? Promise.resolve() : window.jump(Infinity)).then(toEnd)}
+          onClick={() => void (atNewest ? Promise.resolve() : state.jump(Infinity)).then(toEnd)}
         >
           <Icon name="down" />
         </button>
@@ -207,7 +208,7 @@ function useSentinel(fn: () => void, ...changes: unknown[]): RefObject<HTMLDivEl
 /** Reports a conversation as read up to a seq once that has been looked at; 0 = nothing is. */
 function useReadReports(conv: string, seq: number): void {
   const { client } = useModel();
-  const { connection } = useView(client.status);
+  const { connection } = useStatus(client);
   useEffect(() => {
     if (seq === 0 || connection !== "online") return;
     let timer: ReturnType<typeof setTimeout> | undefined;

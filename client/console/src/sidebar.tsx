@@ -1,5 +1,6 @@
 import type { Conversation, Message } from "@belfry/client";
-import { useEffect, useMemo, useRef, useState, type JSX, type RefObject } from "react";
+import { useConversations } from "@belfry/client/react";
+import { useEffect, useRef, useState, type JSX, type RefObject } from "react";
 import { Avatar } from "./avatar.tsx";
 import { useLabel, useOnline, type Opened } from "./chat.tsx";
 import { openConversation, useModel } from "./context.ts";
@@ -15,10 +16,18 @@ import { Menu, rove } from "./ui.tsx";
 /** How many found messages are shown. */
 const foundLimit = 20;
 
-export function Sidebar({ open, onOpen, filter }: { open: string | null; onOpen: (dialog: Opened) => void; filter: RefObject<HTMLInputElement | null> }): JSX.Element {
+interface Props {
+  open: string | null;
+  onOpen: (dialog: Opened) => void;
+  filter: RefObject<HTMLInputElement | null>;
+  /** It is all that is shown. */
+  alone: boolean;
+}
+
+export function Sidebar({ open, onOpen, filter, alone }: Props): JSX.Element {
   const t = useText();
   const { client, live, label, groups } = useModel();
-  const { list: stored } = useView(useMemo(() => client.conversations(), [client]));
+  const { list: stored } = useConversations(client);
   useView(groups);
   const list = withLive(stored, useView(live));
   const [text, setText] = useState("");
@@ -30,7 +39,7 @@ export function Sidebar({ open, onOpen, filter }: { open: string | null; onOpen:
     <nav className="sidebar" aria-label={t.conversations}>
       <header className="sidebar-head">
         <Mark />
-        <span className="wordmark">Belfry</span>
+        {alone ? <h1 className="wordmark">Belfry</h1> : <span className="wordmark">Belfry</span>}
         <Menu
           icon="chat"
           label={t.newChat}

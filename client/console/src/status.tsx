@@ -1,9 +1,9 @@
 import type { Status } from "@belfry/client";
+import { useStatus } from "@belfry/client/react";
 import type { JSX } from "react";
 import { Avatar } from "./avatar.tsx";
 import { useModel } from "./context.ts";
 import { useText, type Text } from "./i18n.ts";
-import { useView } from "./state.ts";
 
 /** How the connection does, in a word or two. */
 export function connectionText(t: Text, status: Status): string {
@@ -22,17 +22,18 @@ export function storageTrouble(t: Text, status: Status): string | null {
 export function StateLamp({ onOpen, onAccount }: { onOpen: () => void; onAccount: () => void }): JSX.Element {
   const t = useText();
   const { client, user } = useModel();
-  const status = useView(client.status);
+  const status = useStatus(client);
   const trouble = storageTrouble(t, status);
   return (
     <footer className="sidebar-foot">
-      <button type="button" className="who" onClick={onAccount} aria-label={`${t.account}: ${user}`}>
+      <button type="button" className="who" onClick={onAccount} >
+        <span className="sr-only">{t.account}: </span>
         <Avatar conv={`u:${user}`} />
         <span className="who-name">{user}</span>
       </button>
       <button type="button" className={`state-lamp is-${status.connection} ${status.synced ? "" : "is-behind"}`} onClick={onOpen} title={t.state}>
         <span className="lamp" aria-hidden="true" />
-        <span role="status">
+        <span>
           {connectionText(t, status)}
           {status.outbox > 0 && <span className="sr-only">. {t.outbox(status.outbox)}</span>}
         </span>
@@ -47,6 +48,9 @@ export function StateLamp({ onOpen, onAccount }: { onOpen: () => void; onAccount
           </span>
         )}
       </button>
+      <span className="sr-only" role="status">
+        {connectionText(t, status)}
+      </span>
     </footer>
   );
 }
@@ -54,7 +58,7 @@ export function StateLamp({ onOpen, onAccount }: { onOpen: () => void; onAccount
 /** A line above the messages while something is wrong that the person should know of. */
 export function Banner(): JSX.Element | null {
   const t = useText();
-  const status = useView(useModel().client.status);
+  const status = useStatus(useModel().client);
   if (status.connection === "closed") {
     return (
       <p className="banner danger" role="alert">

@@ -1,4 +1,5 @@
-import type { GroupDetails, Member, MessageWindow } from "@belfry/client";
+import type { Client, GroupDetails, Member } from "@belfry/client";
+import { useMessages, useStatus } from "@belfry/client/react";
 import { useCallback, useEffect, useState, type JSX } from "react";
 import { Avatar } from "./avatar.tsx";
 import { useLabel, useOnline } from "./chat.tsx";
@@ -27,28 +28,27 @@ export function EmptyThread(): JSX.Element {
   );
 }
 
-/** Where reading was when the conversation was opened. */
+/** Where reading was when a conversation was opened. */
 interface Start {
-  readonly window: MessageWindow;
+  readonly window: { readonly at?: number };
   /** Unread messages are above this seq; null: there were none. */
   readonly unreadAbove: number | null;
+}
+
+function startOf(client: Client, conv: string): Start {
+  const entry = client.conversations().getSnapshot().list.find((c) => c.conv === conv);
+  if (!entry || entry.unread === 0) return { window: {}, unreadAbove: null };
+  return { window: entry.unread > manyUnread ? { at: entry.readSeq + 1 } : {}, unreadAbove: entry.readSeq };
 }
 
 /** One conversation: what it is, its messages, and the line to write. */
 export function Thread({ conv, details, onDetails }: { conv: string; details: boolean; onDetails: () => void }): JSX.Element {
   const { client, watch, user } = useModel();
-  const [start, setStart] = useState<Start | null>(null);
+  const [start] = useState(() => startOf(client, conv));
+  const messages = useMessages(client, conv, start.window);
   const group = useGroup(conv);
   const members = useMembers(group);
-  const { synced } = useView(client.status);
-
-  useEffect(() => {
-    const entry = client.conversations().getSnapshot().list.find((c) => c.conv === conv);
-    const unread = entry !== undefined && entry.unread > 0;
-    const window = client.messages(conv, unread && entry.unread > manyUnread ? { at: entry.readSeq + 1 } : {});
-    setStart({ window, unreadAbove: unread ? entry.readSeq : null });
-    return () => window.close();
-  }, [client, conv]);
+  const { synced } = useStatus(client);
 
   useEffect(() => {
     if (synced && !isGroup(conv)) watch([nameOf(conv)]);
@@ -60,7 +60,7 @@ export function Thread({ conv, details, onDetails }: { conv: string; details: bo
       <Header conv={conv} group={group} details={details} onDetails={onDetails} />
       <Banner />
       {group?.ownerOffered === user && <OwnerOffer group={group.group} />}
-      {start && <Messages key={conv} conv={conv} window={start.window} unreadAbove={start.unreadAbove} group={group} known={known} />}
+      <Messages conv={conv} messages={messages} unreadAbove={start.unreadAbove} group={group} known={known} />
       <Composer conv={conv} known={known} live={group?.kind === "live"} />
     </>
   );
@@ -87,7 +87,7 @@ function OwnerOffer({ group }: { group: string }): JSX.Element {
 export function useGroup(conv: string): GroupDetails | null {
   const { client, learn, live } = useModel();
   const [details, setDetails] = useState<GroupDetails | null>(null);
-  const { connection, synced } = useView(client.status);
+  const { connection, synced } = useStatus(client);
   const joined = useView(live);
   const load = useCallback(() => {
     if (!isGroup(conv) || connection !== "online" || !synced) return;

@@ -61,7 +61,8 @@ export function timeline(rows: readonly Row[], options: TimelineOptions): Item[]
     }
     items.push({ kind: "message", key, message, own, first: true, last: true, big: big(message.body), read });
   };
-  const ephemeral = [...(options.ephemeral ?? [])];
+  const inRows = new Set(rows.flatMap((row) => (row.kind === "message" && row.message.ephemeral ? [row.message.id] : [])));
+  const ephemeral = (options.ephemeral ?? []).filter((message) => !inRows.has(message.id));
   const addEphemeral = (): void => {
     const message = ephemeral.shift()!;
     addMessage(message, `e:${message.id}`, false);
@@ -99,7 +100,7 @@ function grouped(items: Item[], user: string): Item[] {
 export function newestSeq(rows: readonly Row[]): number {
   for (let i = rows.length - 1; i >= 0; i--) {
     const row = rows[i]!;
-    if (row.kind === "message") return row.message.seq;
+    if (row.kind === "message" && !row.message.ephemeral) return row.message.seq;
     if (row.kind === "gap") return row.to;
   }
   return 0;

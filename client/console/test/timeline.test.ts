@@ -43,6 +43,13 @@ test("what is stored nowhere stands at its time", () => {
   expect(items.flatMap((i) => (i.kind === "message" ? [i.message.id] : []))).toEqual(["id-1", "e1", "id-2"]);
 });
 
+test("what the window has of it is shown once", () => {
+  const held = { ...message(0, "bob"), id: "e1", ephemeral: true as const };
+  const items = timeline([{ kind: "message", key: "e1", message: held }], { ...options, ephemeral: [held, { ...held, id: "e2", from: "alice" }] });
+  expect(items.flatMap((i) => (i.kind === "message" ? [i.message.id] : []))).toEqual(["e1", "e2"]);
+  expect(newestSeq([{ kind: "message", key: "e1", message: held }])).toBe(0);
+});
+
 test("every row is shown once, in its order, and keys differ", () => {
   const rows = fc.array(fc.record({ from: fc.constantFrom("alice", "bob", "carol"), later: fc.integer({ min: 0, max: 2 * 86_400_000 }), gap: fc.boolean() }), { maxLength: 60 });
   fc.assert(
