@@ -153,6 +153,7 @@ inBrowsers((launch, name) => {
   async function takeOver(what: string, end: (tab: Tab) => Promise<void>): Promise<void> {
     let tabs = [await open(browser), await open(browser), await open(browser)];
     const times: number[] = [];
+    const sinceLeft: number[] = []; // without the time that the driver takes to close a tab
     flow();
     for (let round = 1; round <= rounds; round++) {
       const leader = await leading(tabs);
@@ -161,7 +162,9 @@ inBrowsers((launch, name) => {
       const before = Date.now();
       await end(leader);
       const next = await leading(rest);
-      times.push((await next.evaluate(() => page.firstLed())) - before);
+      const [led, left] = await next.evaluate(() => [page.firstLed(), page.lastLeft()] as const);
+      times.push(led - before);
+      if (left >= before) sinceLeft.push(led - left);
       tabs = [...rest, await open(browser)];
       await (tabs[2] as Tab).until(() => page.status().synced && page.heardAll().length > 0);
     }
@@ -177,12 +180,41 @@ inBrowsers((launch, name) => {
     expect(relay.connections()).toBe(rounds + 1);
     expect(tokens.given).toBe(1);
     report(what, browser, times);
+    if (sinceLeft.length > 0) report(`${what}, from pagehide on`, browser, sinceLeft);
     for (const tab of tabs) await tab.close();
   }
 
   test("the leading tab is closed while messages flow: none is missed or told twice, and one socket is in use", () => takeOver("takeover after a close", (tab) => tab.close()), patience);
 
   if (name === "chromium") {
+    test("the browser is offline for a while: what was sent meanwhile goes out", async () => {
+      const tabs = [await open(browser), await open(browser)];
+      flow();
+      for (const tab of tabs) await tab.until(() => page.heardAll().length > 3);
+      const network = async (offline: boolean) => {
+        for (const tab of tabs) {
+          await tab.cdp?.("Network.enable");
+          await tab.cdp?.("Network.emulateNetworkConditions", { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+        }
+      };
+      await network(true);
+      relay.cut(); // a WebSocket that is open outlives what the protocol emulates
+      for (const tab of tabs) await tab.until(() => page.status().connection !== "online");
+      for (const [i, tab] of tabs.entries()) await tab.evaluate((name) => page.send(name), `offline-${i}`);
+      relay.heal();
+      await network(false);
+      for (const tab of tabs) await tab.until((n) => page.status().synced && (page.heardAll().at(-1) ?? 0) > n, sent);
+      await flowing?.stop();
+      for (const tab of tabs) {
+        await upToDate(tab);
+        await complete(tab);
+      }
+      await arrived.until((all) => all.length === 2);
+      expect([...arrived.all].sort()).toEqual(["offline-0", "offline-1"]);
+      expect(relay.late()).toBe(0);
+      for (const tab of tabs) await tab.close();
+    }, patience);
+
     test("the leading tab crashes while messages flow: none is missed or told twice, and one socket is in use", () => takeOver("takeover after a crash", (tab) => tab.crash()), patience);
 
     test("the leading tab is frozen: another one takes over; thawed it hears of all that it missed", async () => {

@@ -20,6 +20,7 @@ const heard: number[] = [];
 /** When this tab led and was online for the first time (Unix ms). */
 let ledAt = 0;
 let sent = 0;
+addEventListener("pagehide", () => localStorage.setItem("left", String(Date.now())));
 
 export function open(of: Setup): void {
   setup = of;
@@ -42,6 +43,8 @@ export const status = () => client.status.getSnapshot();
 export const leads = () => status().leader && status().connection === "online";
 export const heardAll = () => heard;
 export const firstLed = () => ledAt;
+/** When the last page of this storage was left (Unix ms). */
+export const lastLeft = () => Number(localStorage.getItem("left"));
 
 /** Puts a message into the outbox, and tells the desk that it will arrive. */
 export async function send(name: string): Promise<void> {
