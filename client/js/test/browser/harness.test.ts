@@ -1,5 +1,9 @@
-import { existsSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, rmSync } from "node:fs";
+import { join } from "node:path";
 
+import { build } from "esbuild";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { type Browser, inBrowsers, makeProfile, type Site, serve } from "./harness.ts";
@@ -95,6 +99,20 @@ inBrowsers((launch) => {
 });
 
 inBrowsers((launch) => {
+  test("a browser and its profile go with the process that started it, however that ends", async () => {
+    const cache = join(import.meta.dirname, `../../../node_modules/.cache/belfry-orphan-${process.pid}`);
+    const script = join(cache, "orphan.mjs");
+    await build({ entryPoints: [join(import.meta.dirname, "orphan.ts")], outfile: script, bundle: true, platform: "node", format: "esm" });
+    const child = spawn(process.execPath, [script], { stdio: ["ignore", "pipe", "inherit"] });
+    const [line] = (await once(child.stdout, "data")) as [Buffer];
+    const { pid, folder } = JSON.parse(line.toString()) as { pid: number; folder: string };
+    expect(processesOf(pid, folder)).not.toEqual([]);
+    child.kill("SIGKILL");
+    await expect.poll(() => processesOf(pid, folder), { timeout: 120_000 }).toEqual([]);
+    await expect.poll(() => existsSync(folder), { timeout: 120_000 }).toBe(false);
+    rmSync(cache, { recursive: true });
+  });
+
   test("Chromium can be driven by playwright-core too", async () => {
     const site = await serve({ "/": "pages/probe.ts" });
     const browser = await launch();

@@ -41,7 +41,7 @@ export async function start(program: string, args: readonly string[], home: stri
   const pid = child.pid;
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()).once("error", () => resolve()));
   if (pid === undefined) throw new Error(`${program} does not start`);
-  const guard = endWith(`kill -9 -- "-$1"`, String(pid));
+  const guard = endWith(`kill -s KILL -- "-$1"`, String(pid));
   const ended = exited.then(async () => {
     for (let left = processesOf(pid, home); left.length > 0; left = processesOf(pid, home)) {
       for (const helper of left) kill(helper);
