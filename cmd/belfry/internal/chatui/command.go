@@ -8,8 +8,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -31,6 +33,7 @@ const (
 // options hold the flags of belfry chat.
 type options struct {
 	user, to, token, device, data string
+	store                         string // folder; empty = nothing is kept
 	servers                       []string
 }
 
@@ -65,6 +68,7 @@ has put into the data folder.`,
 	f.StringSliceVar(&o.servers, "server", []string{defaultServer}, "URL of the server; of a cluster those of several nodes, to go on at another")
 	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
 	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
+	f.StringVar(&o.store, "store", "", "folder for messages and for what waits to be sent, a file per user and server; empty keeps nothing")
 	f.StringVar(&o.data, "data", cli.DefaultData, "data folder of a development server")
 	return cmd
 }
@@ -87,7 +91,7 @@ func (o *options) check() error {
 	if len(o.device) > 64 {
 		return cli.Usagef("--device: want at most 64 bytes")
 	}
-	if o.device == "" {
+	if o.device == "" && o.store == "" { // a store has one of its own
 		o.device = "chat-" + rand.Text()[:8]
 	}
 	return nil
@@ -120,6 +124,9 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 		URL: o.servers[0], MoreURLs: o.servers[1:], Token: o.login, Device: o.device, Platform: "terminal",
 		ManualRead: true, // what is on the screen is read, not what has arrived
 	}
+	if o.store != "" {
+		cfg.Store = client.File(filepath.Join(o.store, storeName(o.user, o.servers[0])))
+	}
 	var post func(any)
 	var show func() error
 	if inFile, outFile, ok := terminal(in, out); ok {
@@ -148,16 +155,33 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 
 	m.handlers(&cfg, post)
 	net, err := client.New(cfg)
+	if _, ok := errors.AsType[*client.StoreError](err); ok {
+		return err
+	}
 	if err != nil {
 		return cli.Usagef("--server: %w", err)
 	}
-	defer net.Close()
+	defer func() {
+		net.Close()
+		cancel() // of handlers that wait to be heard
+		if o.store != "" {
+			<-net.Done() // the file is free then
+		}
+	}()
 	m.net = net
 	if err := show(); err != nil {
 		return err
 	}
 	m.farewell(jobs)
 	return m.ended
+}
+
+// storeName names the file of a user of a server.
+func storeName(user, server string) string {
+	if u, err := url.Parse(server); err == nil {
+		server = u.Host
+	}
+	return url.PathEscape(user+"@"+server) + ".db"
 }
 
 // terminal returns input and output as files, and reports whether both are

@@ -304,7 +304,7 @@ func (m *model) open(conv string) []job {
 
 func (m *model) fetch(conv string, q client.Query) job {
 	return func(ctx context.Context) any {
-		page, err := m.net.History(ctx, conv, q)
+		page, err := m.net.Messages(ctx, conv, q)
 		return historyPage{conv, page, err}
 	}
 }
@@ -352,6 +352,9 @@ func (m *model) markRead(conv string) []job {
 func (m *model) sent(e sendResult) {
 	delete(m.sending, e.cid)
 	l := m.log(e.conv)
+	if errors.Is(e.err, client.ErrQueued) {
+		return // it goes out the next time
+	}
 	if e.err != nil {
 		why := explain(e.err)
 		l.failed(e.cid, why)

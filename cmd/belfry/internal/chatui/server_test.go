@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -196,4 +197,30 @@ func execute(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) 
 	root := &cobra.Command{Use: "belfry"}
 	root.AddCommand(NewCommand())
 	return cli.Run(root, args, environ, stdin, stdout, stderr)
+}
+
+// With a store a chat shows what has come once, over its restarts.
+func TestChatWithStore(t *testing.T) {
+	s := harness.Start(t)
+	folder := t.TempDir()
+	bob := s.Login(t, "bob", "phone", nil)
+	bob.Sync()
+	for _, text := range []string{"the first", "the second"} {
+		bob.Say("u:alice", text)
+		alice := startChat(t, s, "alice", "--store", folder)
+		for shown := false; !shown; {
+			if !alice.out.Scan() {
+				t.Fatalf("the chat ended without %q; stderr %q", text, alice.err.String())
+			}
+			line := alice.out.Text()
+			shown = strings.HasSuffix(line, text)
+			if text == "the second" && strings.HasSuffix(line, "the first") {
+				t.Errorf("%q is shown again", line)
+			}
+		}
+		alice.end()
+	}
+	if files, err := filepath.Glob(filepath.Join(folder, "alice@*.db")); err != nil || len(files) != 1 {
+		t.Errorf("files %v, %v, want one of alice", files, err)
+	}
 }
