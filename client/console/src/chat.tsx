@@ -55,15 +55,16 @@ export function Chat({ onSignOut }: { onSignOut: () => void }): JSX.Element {
   );
 }
 
-const narrow = matchMedia("(max-width: 720px)");
+const narrow = (): MediaQueryList => matchMedia("(max-width: 720px)");
 const subscribeNarrow = (fn: () => void): (() => void) => {
-  narrow.addEventListener("change", fn);
-  return () => narrow.removeEventListener("change", fn);
+  const query = narrow();
+  query.addEventListener("change", fn);
+  return () => query.removeEventListener("change", fn);
 };
 
 /** Reports whether there is room for one column alone, as style/layout.css has it. */
 function useNarrow(): boolean {
-  return useSyncExternalStore(subscribeNarrow, () => narrow.matches);
+  return useSyncExternalStore(subscribeNarrow, () => narrow().matches);
 }
 
 /** Tells people who do not see the screen what is said in the open conversation. */
