@@ -54,7 +54,7 @@ async function load(file: string): Promise<Record<string, unknown>> {
   await build({
     entryPoints: [join(folder, file)], outfile, bundle: true, format: "esm", platform: "node", target: "es2022", jsx: "automatic",
     external: ["react"], logLevel: "silent",
-    alias: Object.fromEntries(["", "/indexeddb", "/react"].map((path) => [`@belfry/client${path}`, join(js, "src", `${path.slice(1) || "index"}.ts`)])),
+    alias: Object.fromEntries(["", "/indexeddb", "/react", "/testing"].map((path) => [`@belfry/client${path}`, join(js, "src", `${path.slice(1) || "index"}.ts`)])),
   });
   return (await import(/* @vite-ignore */ outfile)) as Record<string, unknown>;
 }
