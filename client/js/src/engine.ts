@@ -56,8 +56,11 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   };
   const now = () => Date.now() + status.ahead;
   const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(err) } });
-  const storeFailed = (err: StoreError) => {
-    const storage: StorageStatus = { ...status.storage, cause: err.failure === "quota" ? "quota" : "broken" };
+  const { storage: opened } = status;
+  /** The store failed, or with undefined, works again. */
+  const storeFailed = (err: StoreError | undefined) => {
+    const storage: StorageStatus = err ? { ...opened, cause: err.failure === "quota" ? "quota" : "broken" } : opened;
+    if (storage.cause === status.storage.cause) return;
     setStatus({ storage });
     tell({ event: { name: "storage", of: storage } });
   };

@@ -31,14 +31,15 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
       const have = hole ? found.slice(0, found.indexOf(hole)).filter((tile) => tile.message).length : 0;
       const left = Math.max(1, limit - have);
       chunk = Math.min(MAX_SPAN, Math.max(left, chunk));
+      const beyond = reachesBeyond(entry, options);
       let wanted: PageOptions;
-      if (reachesBeyond(entry, options)) wanted = newest === 0 ? { ...options, limit } : { after: newest, limit: 100 };
+      if (beyond) wanted = newest === 0 ? { ...options, limit } : { after: newest, limit: 100 };
       else if (hole) wanted = requestFor(hole, left, chunk, down);
       else return;
       const page = await get({ conv, ...wanted });
       const { before, after, range } = wanted;
       const top = !range && (before === undefined ? after === undefined || !page.more : page.to === 0);
-      await take(conv, page, hole, top);
+      await take(conv, page, beyond ? undefined : hole, top);
       if (page.to === 0 && !top) return;
       // Where there was nothing, look further at a time.
       chunk = page.messages.length === 0 ? chunk * 2 : 0;

@@ -70,8 +70,8 @@ export interface WriterOptions {
   now(): number;
   /** A message was stored that has a ttl. */
   expires(): void;
-  /** The store failed. */
-  failed(err: StoreError): void;
+  /** The store failed; undefined after the first write since that did not. */
+  failed(err: StoreError | undefined): void;
 }
 
 export async function newWriter({ store, withoutStorage, tell, now, expires, failed }: WriterOptions): Promise<Writer> {
@@ -178,7 +178,10 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
     };
     const write = async () => {
       for (const [conv, value] of edited) put("conversations", [conv], value);
-      if (changes.length > 0) await store.write(changes);
+      if (changes.length > 0) {
+        await store.write(changes);
+        failed(undefined);
+      }
       for (const [conv, value] of edited) entries.set(conv, value);
       for (const fn of then) fn();
       if (edited.size + outbox.size > 0) {
@@ -196,15 +199,13 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
   };
 
   const run = async <T>(fn: (batch: Batch) => Promise<T> | T): Promise<T> => {
-    try {
-      return await attempt(fn);
-    } catch (err) {
+    return attempt(fn).catch(async (err: unknown) => {
       if (!(err instanceof StoreError)) throw err;
       failed(err);
       if (err.failure !== "quota") throw err;
       await makeRoom();
       return attempt(fn);
-    }
+    });
   };
 
   /** Forgets all but the newest rows of each conversation: they can be fetched again. */

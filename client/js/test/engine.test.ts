@@ -400,6 +400,42 @@ test("lost messages are gaps until history has them", async () => {
   expect((await client.localMessages("u:bob")).gaps).toEqual([{ from: 4, to: 4, reason: "unknown" }]);
 });
 
+test("what two ask for at once is fetched once", async () => {
+  const { client, peer } = await world(
+    ({ op, args }) => (op === "getMessage" ? { ok: { messages: [1, 2, 3].map((seq) => message(seq)), gaps: [], from: 1, to: 3, more: false, ...args } } : undefined),
+    {},
+    (p) => {
+      p.push("onNewMessage", { d: 1, messages: [message(4)] });
+      p.push("onSynced", synced());
+    },
+  );
+  const pages = await Promise.all([1, 2, 3].map(() => client.getMessages("u:bob", { limit: 4 })));
+  expect(pages.map(({ messages }) => messages.length)).toEqual([4, 4, 4]);
+  expect(peer().requests.filter(({ op }) => op === "getMessage").map(({ args }) => args)).toEqual([{ conv: "u:bob", before: 4, limit: 3 }]);
+});
+
+test("a message that was appended while the outbox could not be read is sent all the same", async () => {
+  const store = memoryStore();
+  let readable = true;
+  const { client, peer } = await world(({ op }) => (op === "send" ? { ok: { id: "i", seq: 1, time: 1 } } : undefined), {
+    store: async () => ({
+      store: {
+        ...store,
+        close: async () => {},
+        list: (table, range) => (table === "outbox" && !readable ? Promise.reject(new StoreError("broken")) : store.list(table, range)),
+      },
+    }),
+  });
+  readable = false;
+  const pending = await client.send("u:bob", 1);
+  await settle();
+  expect(sends(peer())).toEqual([]);
+  readable = true;
+  peer().close(1006);
+  await pass(1000);
+  await expect(pending.settled).resolves.toMatchObject({ state: "stored" });
+});
+
 test("a recall takes the message from history and list; a deletion survives a later fetch", async () => {
   const { client, peer } = await world(({ op }) =>
     op === "getMessage" ? { ok: { messages: [message(1), message(2), message(3)], gaps: [], from: 1, to: 3, more: false } } : undefined, {}, (p) => {
@@ -521,8 +557,8 @@ test("a full store makes room by forgetting old rows, says so, and goes on", asy
   room = false;
   peer().push("onNewMessage", { d: 6, messages: [message(301)], cursor: "c6" });
   await settle();
-  expect(client.status.getSnapshot().storage).toMatchObject({ cause: "quota" });
-  expect(of(events, "storage")).toHaveLength(1);
+  expect(of(events, "storage")).toEqual([{ durability: "memory", cause: "quota" }, { durability: "memory" }]);
+  expect(client.status.getSnapshot().storage).toEqual({ durability: "memory" });
   const page = await client.localMessages("u:bob", { limit: 100 });
   expect(page.messages.at(-1)).toMatchObject({ seq: 301 });
   expect((await client.localMessages("u:bob", { range: [1, 101] })).gaps).toEqual([{ from: 1, to: 100, reason: "unknown" }]);

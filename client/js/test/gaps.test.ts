@@ -197,6 +197,14 @@ test("a page is the server's, and only what was missing of it is asked for", asy
         await client.close();
       }
     }),
-    { numRuns: 300 },
+    {
+      numRuns: 300,
+      // A deletion told how far the conversation goes, and what lies below it was not known.
+      examples: [[[
+        { do: "say", pushed: [false, false, false, false] },
+        { do: "delete", at: [3, 0] },
+        { do: "page", limit: 1, kind: "newest", a: 0, b: 0 },
+      ]]],
+    },
   );
 }, 600_000);
