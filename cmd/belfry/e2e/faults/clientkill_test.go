@@ -157,7 +157,8 @@ func rounds(t *testing.T) int {
 // words are on their way to the disk: its log has every message of bob once and in order,
 // and bob gets everything that it has sent once and in order.
 func TestApplicationSurvivesKills(t *testing.T) {
-	s := harness.Start(t, "--send-rate=0")
+	// The application may be away for all of it, where it starts slowly: nothing is to be lost.
+	s := harness.Start(t, "--send-rate=0", "--offline-max-messages=100000", "--offline-max-bytes=16777216", "--user-bytes=16777216")
 	dir := t.TempDir()
 	spec := victim{URL: s.URL(), Token: s.Token("alice"), Store: filepath.Join(dir, "alice.db"), Log: filepath.Join(dir, "log")}
 	start := func(v victim) (*exec.Cmd, *bufio.Scanner) {
