@@ -102,7 +102,7 @@ func (s *Store) FindMessage(ctx context.Context, id command.MsgID, first, slots 
 	ms := id.Time()
 	next = min(first+slots, command.Slots)
 	w := sweep[*query.FindMessage]{
-		slots: listSlots, gathered: listGathered,
+		slots: traceSlots, gathered: traceGathered,
 		ask: func(r query.SlotRange) *query.FindMessage {
 			return &query.FindMessage{SlotRange: r, ID: id, From: ms - idSlack.Milliseconds(), To: ms + idSlack.Milliseconds()}
 		},

@@ -18,7 +18,7 @@ const (
 	eraseWork = 8192
 	// listSlots is how many slots are listed or counted under one lock of a shard.
 	listSlots = 64
-	// traceSlots is the same for reads that search the logs of groups.
+	// traceSlots is the same for reads that search logs.
 	traceSlots = 4
 	// listGathered and traceGathered are how many such reads go to another node in one
 	// request.

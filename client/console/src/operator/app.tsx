@@ -114,7 +114,7 @@ function Operator({ token, onLeave }: { token: Token; onLeave(): void }): ReactN
               )}
             </div>
             <p className="quiet">
-              node {token.node}, {token.name === "" ? "open to this machine" : `token ${token.name}`}, {rights.write ? "may change" : "may only look"}
+              Asked: {token.node}, {token.name === "" ? "open to this machine" : `token ${token.name}`}, {rights.write ? "may change" : "may only look"}
             </p>
             <nav aria-label="Overviews">
               {overviews.map((page) => (

@@ -1,6 +1,13 @@
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 const figures = new Intl.NumberFormat();
 
+const moment = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+
+/** The time of day of what is compared by milliseconds. */
+export function momentOf(ms: number): string {
+  return moment.format(ms);
+}
+
 /** A time, "–" for 0. */
 export function timeOf(ms: number): string {
   return ms === 0 ? "–" : clock.format(ms);

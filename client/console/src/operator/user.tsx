@@ -1,6 +1,6 @@
 import { type ReactNode, useState } from "react";
 import { inPath, withQuery } from "./api.ts";
-import { bytes, count, marks, ranges, span, timeOf } from "./format.ts";
+import { bytes, count, marks, momentOf, ranges, span, timeOf } from "./format.ts";
 import { ChangeButton, ConvLink, Facts, Failure, Link, MissingNodes, Table } from "./parts.tsx";
 import { useLoaded } from "./poll.ts";
 import type { Conversations, Frames, Session, Sessions, User } from "./types.ts";
@@ -132,7 +132,7 @@ function FramesOf({ path, session }: { path: string; session: number }): ReactNo
           rows={data.frames.toReversed().map((frame, i) => ({ ...frame, i }))}
           keyOf={(f) => `${f.time} ${f.i}`}
           columns={[
-            { name: "Time", cell: (f) => timeOf(f.time) },
+            { name: "Time", cell: (f) => momentOf(f.time) },
             { name: "Direction", cell: (f) => (f.in ? "from the client" : "to the client") },
             { name: "Op", cell: (f) => f.op },
             { name: "Bytes", numeric: true, cell: (f) => count(f.bytes) },
