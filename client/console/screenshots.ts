@@ -9,6 +9,7 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from "p
 import { WebSocket } from "ws";
 import { createClient, type Client } from "@belfry/client";
 import { startBelfry, type Server } from "../js/test/belfry.ts";
+import { shootOperator } from "./screenshots-operator.ts";
 
 const images = join(import.meta.dirname, "../../docs/images");
 const minute = 60_000;
@@ -155,15 +156,7 @@ async function main(): Promise<void> {
     await dark.evaluate(() => (document.activeElement as HTMLElement).blur());
     await shoot(dark, "console-dark");
 
-    const operator = await (await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-GB", timezoneId: "Europe/London" })).newPage();
-    await operator.goto(`${server.admin}/operator/`);
-    await operator.getByLabel("Admin token").fill(server.adminToken);
-    await operator.keyboard.press("Enter");
-    await operator.getByRole("searchbox").fill("alice");
-    await operator.keyboard.press("Enter");
-    await operator.getByRole("heading", { name: "alice" }).first().waitFor();
-    await operator.locator("table").first().waitFor();
-    await shoot(operator, "operator");
+    await shootOperator(browser, server, images);
   } finally {
     await browser.close();
     await Promise.all(online.map((client) => client.close()));
