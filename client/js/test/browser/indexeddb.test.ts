@@ -26,7 +26,7 @@ inBrowsers((launch, name) => {
   for (const what of Object.keys(contract)) {
     test(what, async () => {
       const tab = await browser.open(site.url("/"));
-      await tab.evaluate(({ what, effort }) => page.keeps(what, effort), { what, effort: { seed: 1, runs: 15, stepsPerRun: 20 } });
+      await tab.evaluate(({ what, effort }) => page.keeps(what, effort), { what, effort: { seed: 1, runs: 6, stepsPerRun: 15 } });
       await tab.close();
     });
   }

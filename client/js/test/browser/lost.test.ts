@@ -1,0 +1,68 @@
+/** What a browser throws away comes back from the server, in real browsers against the real server. */
+
+import { createServer, type Server as HTTPServer } from "node:http";
+import type { AddressInfo } from "node:net";
+
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { WebSocket } from "ws";
+
+import { createClient } from "../../src/client.ts";
+import { type Server, startBelfry } from "../belfry.ts";
+import { inBrowsers, type Site, serve } from "./harness.ts";
+
+declare const page: typeof import("./pages/tabs.ts") & typeof import("./pages/store.ts");
+
+const many = 30;
+
+let site: Site;
+let server: Server;
+let desk: HTTPServer;
+
+beforeAll(async () => {
+  site = await serve({ "/": "pages/tabs.ts", "/store": "pages/store.ts" });
+  server = await startBelfry("--allowed-origins", site.origin);
+  desk = createServer((request, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    response.end(server.token((request.url ?? "").split("/")[1] ?? ""));
+  });
+  await new Promise<void>((done) => desk.listen(0, "127.0.0.1", done));
+});
+afterAll(async () => {
+  desk?.closeAllConnections();
+  desk?.close();
+  await server?.end();
+  await site?.close();
+});
+
+inBrowsers((launch, name) => {
+  for (const table of ["messages", "meta"]) {
+    test(`a store whose ${table} were thrown away is filled again, and says so`, async () => {
+      const [alice, bob] = [`alice-${name}-${table}`, `bob-${name}-${table}`];
+      const browser = await launch();
+      const tab = await browser.open(site.url("/"));
+      const setup = { url: server.url, user: alice, peer: bob, desk: `http://127.0.0.1:${(desk.address() as AddressInfo).port}/${alice}` };
+      const sender = createClient({ url: server.url, user: bob, token: async () => server.token(bob), WebSocket });
+      const all = Array.from({ length: many }, (_, i) => i + 1);
+
+      await tab.evaluate((of) => page.open(of), setup);
+      for (const n of all) await (await sender.send(`u:${alice}`, n)).settled;
+      await tab.until(async (n) => (await page.stored()).length === n, many);
+      await tab.until(() => page.leads() && page.status().synced);
+
+      await tab.goto(site.url("/store")); // the client goes with its page
+      await tab.evaluate((t) => page.damage(t), table);
+      await tab.goto(site.url("/"));
+      await tab.evaluate((of) => page.open(of), setup);
+      await tab.until(() => page.leads() && page.status().synced);
+      expect(await tab.evaluate(() => page.status().storage)).toMatchObject({ lost: true, durability: expect.not.stringMatching("memory") });
+      await tab.until((n) => page.shown().length === n, many);
+      expect(await tab.evaluate(() => page.shown())).toEqual(all);
+      expect(await tab.evaluate(() => page.stored())).toEqual(all);
+
+      await (await sender.send(`u:${alice}`, many + 1)).settled;
+      await tab.until((n) => page.shown().at(-1) === n, many + 1);
+      await sender.close();
+      await browser.close();
+    });
+  }
+});
