@@ -25,6 +25,7 @@ export interface ExpoDatabase {
   closeAsync(): Promise<void>;
 }
 
+/** What `expoSQLite` takes beside the database. */
 export interface ExpoSQLiteOptions {
   /** After how many milliseconds without a database the store is one in memory. Default: 2,000. */
   readonly openMs?: number;
