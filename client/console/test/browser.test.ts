@@ -45,7 +45,7 @@ inBrowsers((launch) => {
     await openChat(alice, `u:${bob.name}`);
     await write(alice, "Do you hear the bell?");
     await bob.page.locator(".entry.unread", { hasText: alice.name }).getByText("1 unread message").waitFor({ state: "attached" });
-    expect(await bob.page.title()).toBe("(1) Belfry");
+    await expect.poll(() => bob.page.title(), { timeout: 60_000 }).toBe("(1) Belfry");
     await bob.page.locator(".entry", { hasText: alice.name }).click();
     await said(bob, "Do you hear the bell?").waitFor();
     await bob.page.locator(".unread-line").waitFor();
@@ -55,7 +55,7 @@ inBrowsers((launch) => {
     await bob.page.keyboard.press("Enter");
     await said(alice, "Loud and clear").waitFor();
     await alice.page.locator(".thread-head .avatar .lamp").waitFor();
-    expect(await bob.page.title()).toBe("Belfry");
+    await expect.poll(() => bob.page.title(), { timeout: 60_000 }).toBe("Belfry");
   });
 
   test("what is written while the server is away is sent once it is back, and can be withdrawn before", async () => {
@@ -100,6 +100,8 @@ inBrowsers((launch) => {
     await write(alice, "line 4");
     await said(alice, "line 4").locator(".icon-clock").waitFor();
     await alice.page.reload();
+    // The outbox and the messages are read one after the other.
+    await stored(alice, "line 3");
     await said(alice, "line 4").locator(".icon-clock").waitFor();
     expect(await alice.page.locator(".message .text").allTextContents()).toEqual(["line 1", "line 2", "line 3", "line 4"]);
     await alice.page.locator(".entry", { hasText: `bob-${names}` }).waitFor();
@@ -245,7 +247,7 @@ inBrowsers((launch) => {
     await page.getByRole("button", { name: "Mark as unread" }).click();
     await page.locator(".entry.unread", { hasText: "bob" }).waitFor();
     await page.getByRole("searchbox").fill("caro");
-    expect(await page.locator(".conversations").first().locator(".entry-name").allTextContents()).toEqual([`carol-${names}`]);
+    await expect.poll(() => page.locator(".conversations").first().locator(".entry-name").allTextContents(), { timeout: 60_000 }).toEqual([`carol-${names}`]);
     await page.getByRole("searchbox").fill("to dave");
     await page.getByRole("region", { name: "In messages" }).getByText("to dave").waitFor();
     await page.getByRole("searchbox").press("Escape");
@@ -383,7 +385,7 @@ inBrowsers((launch) => {
       await page.getByRole("button", { name: `Your account: ${alice.name}` }).click();
       await page.getByLabel("Language").selectOption("zh");
       await page.getByText("外观").waitFor();
-      expect(await page.evaluate(() => document.documentElement.lang)).toBe("zh");
+      await expect.poll(() => page.evaluate(() => document.documentElement.lang), { timeout: 60_000 }).toBe("zh");
       await expectAccessible(alice, "Chinese");
     });
   }
