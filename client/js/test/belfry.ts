@@ -69,8 +69,8 @@ export async function startBelfry(...flags: string[]): Promise<Server> {
       "serve", "--listen", addresses.listen, "--admin-listen", addresses.admin, "--data", join(folder, "store"), "--shards", "2",
       "--auth-secret-file", join(folder, "secret"), "--admin-token-file", join(folder, "admins"), ...flags,
     ];
-    // The shell kills the server when its own input ends, and so with this process.
-    const child = spawn("sh", ["-c", 'exec 3<&0; "$@" </dev/null 3<&- & p=$!; { cat <&3 >/dev/null; kill -9 $p; } 2>/dev/null & wait $p; kill $! 2>/dev/null', "sh", program, ...args], {
+    // The shell kills the server when its own input ends, and so with this process; then nobody else removes the data.
+    const child = spawn("sh", ["-c", 'exec 3<&0; data=$1; shift; "$@" </dev/null 3<&- & p=$!; { read -r keep <&3; trap "" TERM; kill -9 $p; [ -n "$keep" ] || rm -rf -- "$data"; } 2>/dev/null & wait $p; kill $! 2>/dev/null', "sh", folder, program, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
     });
     let log = "";
@@ -79,7 +79,7 @@ export async function startBelfry(...flags: string[]): Promise<Server> {
     const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
     running = {
       async end() {
-        child.stdin.end();
+        child.stdin.end("keep the data\n");
         await exited;
       },
     };
