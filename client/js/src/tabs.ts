@@ -185,6 +185,7 @@ export function shareTabs(o: TabsOptions): Engine {
       channel?.tell({ left: id });
       if (own) closing = own.close().catch(() => {});
       if (lead?.id === id) follow(undefined);
+      greet(true); // whoever took our place may have said so already
       release();
     };
     elected = true;

@@ -29,6 +29,8 @@ let desk: HTTPServer;
 const tokens = { seconds: 3600, given: 0 };
 /** Names of messages that a page's outbox has taken. */
 let promised: Set<string>;
+/** Answers the page that hangs. */
+let goOn: (() => void) | undefined;
 let relay: Relay;
 let bob: Client;
 /** Bodies that bob got. */
@@ -43,6 +45,7 @@ beforeAll(async () => {
     const [, what, name] = (request.url ?? "").split("/");
     response.setHeader("Access-Control-Allow-Origin", "*");
     if (what === "promised") promised.add(decodeURIComponent(name ?? ""));
+    if (what === "hang") return void (goOn = () => response.end());
     if (what === "token") tokens.given++;
     response.end(what === "token" ? server.token(alice, tokens.seconds) : "");
   });
@@ -216,6 +219,28 @@ inBrowsers((launch, name) => {
     }, patience);
 
     test("the leading tab crashes while messages flow: none is missed or told twice, and one socket is in use", () => takeOver("takeover after a crash", (tab) => tab.crash()), patience);
+
+    test("the leading tab hangs: another one that is looked at takes over; as it goes on it writes nothing and hears of all", async () => {
+      const [a, b] = [await open(browser), await open(browser)];
+      expect(await leading([a, b])).toBe(a);
+      await b.front();
+      flow();
+      for (const tab of [a, b]) await tab.until(() => page.heardAll().length > 3);
+      await a.evaluate(() => page.hang());
+      await b.until(() => page.leads());
+      await b.until((n) => (page.heardAll().at(-1) ?? 0) > n + 5, sent);
+      goOn?.();
+      await flowing?.stop();
+      for (const tab of [a, b]) {
+        await upToDate(tab);
+        await complete(tab);
+      }
+      expect(await a.evaluate(() => page.leads())).toBe(false);
+      expect(await a.evaluate(() => page.status().connection)).toBe("online");
+      expect(await b.evaluate(() => page.leads())).toBe(true);
+      await expect.poll(() => relay.open(), { timeout: 60_000 }).toBe(1);
+      for (const tab of [a, b]) await tab.close();
+    }, patience);
 
     test("the leading tab is frozen: another one takes over; thawed it hears of all that it missed", async () => {
       const [a, b] = [await open(browser), await open(browser)];

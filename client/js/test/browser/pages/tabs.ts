@@ -79,6 +79,15 @@ export function shown(): number[] {
   return view.getSnapshot().rows.flatMap((row) => (row.kind === "message" && fromPeer(row.message) ? [row.message.body as number] : []));
 }
 
+/** Hangs, until the desk answers. */
+export function hang(): void {
+  setTimeout(() => {
+    const request = new XMLHttpRequest();
+    request.open("GET", `${setup.desk}/hang`, false);
+    request.send();
+  });
+}
+
 export const outbox = () => status().outbox;
 export const tabs = async () => (await client.exportTrace()).tabs;
 export const hidden = () => document.visibilityState === "hidden";
