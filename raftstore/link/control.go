@@ -13,6 +13,8 @@ import (
 const (
 	// keepAlive is how often each side of a control connection says something.
 	keepAlive = 100 * time.Millisecond
+	// suspectFor is how long a session may be silent whose peer dials as if it had none.
+	suspectFor = 3 * keepAlive
 	// gatherFor is how long heartbeats and their replies wait for others to go with them.
 	gatherFor = 10 * time.Millisecond
 	// maxAsks bounds the questions of a session that have no reply yet. Beyond, they fail
@@ -98,6 +100,9 @@ func (s *session) read() {
 		}
 	}
 }
+
+// suspect ends the session unless the peer says something on it soon.
+func (s *session) suspect() { s.conn.SetReadDeadline(time.Now().Add(suspectFor)) }
 
 // take handles one frame. It returns before the next one is read, so it does not wait.
 func (s *session) take(frameType byte, body []byte) error {

@@ -99,6 +99,9 @@ func (p *peer) admitControl(boot uint64) error {
 		return refuse(codeDuplicate, "this node is dialing, too")
 	}
 	if s := p.session; s != nil && s.dialed && s.conn.boot == boot {
+		// Either both have dialed at the same moment, or the peer has lost the connection
+		// that looks alive from here.
+		s.suspect()
 		return refuse(codeDuplicate, "this node has dialed already")
 	}
 	return nil
