@@ -15,7 +15,8 @@ type DB interface {
 	// too, none was made. There is one Update at a time.
 	Update(f func(KV) error) error
 	// SetMark sets a number that outlives the process, but not the machine: it costs no
-	// flush to the disk. Before the first, and when in doubt, a mark is 0.
+	// flush to the disk. Before the first, and when in doubt, a mark is 0. Neither it nor
+	// Marks may wait for a transaction: who runs that may wait for their caller.
 	SetMark(m Mark, to uint64) error
 	Marks() [Marks]uint64
 	// Close waits for transactions that run, and frees the file.

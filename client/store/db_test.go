@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -119,6 +120,39 @@ func TestMarks(t *testing.T) {
 		}
 		if err := db.Update(func(KV) error { return nil }); !errors.Is(err, ErrClosed) {
 			t.Errorf("Update after Close = %v, want ErrClosed", err)
+		}
+	}
+}
+
+// TestMarksDoNotWait: marks are set and read while a transaction runs, of whichever DB.
+func TestMarksDoNotWait(t *testing.T) {
+	file, err := OpenFile(filepath.Join(t.TempDir(), "a.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, db := range map[string]DB{"memory": Memory(), "file": file} {
+		marked := make(chan error, 1)
+		mark := func() {
+			err := db.SetMark(MarkWritten, 7)
+			if got := db.Marks()[MarkWritten]; err == nil && got != 7 {
+				err = fmt.Errorf("mark %d, want 7", got)
+			}
+			marked <- err
+		}
+		err := db.Update(func(KV) error {
+			go mark()
+			select {
+			case err := <-marked:
+				return err
+			case <-time.After(10 * time.Second):
+				return errors.New("a mark waits for the transaction")
+			}
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // memoryDB is a DB in memory: a sorted slice of keys. Inserting in its middle moves what
@@ -12,7 +13,7 @@ type memoryDB struct {
 	mu     sync.RWMutex
 	keys   []string
 	values map[string][]byte
-	marks  [Marks]uint64
+	marks  [Marks]atomic.Uint64 // not under mu: see DB.SetMark
 }
 
 // Memory returns an empty store in memory. It outlives the client that uses it: another
@@ -44,16 +45,15 @@ func wrapMemory(err error) error {
 }
 
 func (d *memoryDB) SetMark(m Mark, to uint64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.marks[m] = to
+	d.marks[m].Store(to)
 	return nil
 }
 
-func (d *memoryDB) Marks() [Marks]uint64 {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.marks
+func (d *memoryDB) Marks() (marks [Marks]uint64) {
+	for m := range marks {
+		marks[m] = d.marks[m].Load()
+	}
+	return marks
 }
 
 func (d *memoryDB) Close() error { return nil }
