@@ -312,6 +312,47 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// TestKilledAfterReset: what came in the session of a reset and is not handled when the process
+// ends is handed over by the next one.
+func TestKilledAfterReset(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		db := store.Memory()
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		var dead store.DB // the disk at the moment of a kill
+		turn := make(chan struct{})
+		cfg.OnMessages = func(list []Message) {
+			switch list[0].Seq {
+			case 1:
+				<-turn
+			case 3:
+				dead = copyOf(db)
+			}
+		}
+		start(t, cfg)
+		p, _ := s.login()
+		p.messages(1, "at 1", 1)
+		synctest.Wait()
+		p.ws.CloseNow()
+		p, _ = s.login() // 1 is in its handler, and stays there
+		p.messages(1, "at 3", 3)
+		p.messages(2, "at 4", 4)
+		p.push("onSynced", frame{"cursor": "synced", "reset": true})
+		synctest.Wait()
+		close(turn)
+		synctest.Wait()
+
+		var again diary
+		cfg.Store = func() (store.DB, error) { return dead, nil }
+		cfg.OnMessages = again.messages
+		start(t, cfg)
+		p, _ = s.login()
+		p.messages(1, "at 4", 3, 4)
+		if got := again.read(); got != "3 4" {
+			t.Errorf("told %q, want 3 4", got)
+		}
+	})
+}
+
 func TestDisableStorage(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		cfg.Store = Memory()

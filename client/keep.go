@@ -80,6 +80,9 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 	}
 	if len(refs) > 0 && c.cfg.OnMessages != nil {
 		number = t.AddDelivery(refs)
+		if s.firstDelivery == 0 {
+			s.firstDelivery = number
+		}
 	}
 	t.MoveCursor(p.Cursor, p.GroupCursors)
 	return fresh, number
@@ -89,7 +92,7 @@ func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 	s.parts.Complete(p)
 	s.parts = protocol.SyncedPart{}
 	if p.Reset {
-		t.Reset(s.login)
+		t.Reset(s.login, s.firstDelivery)
 		s.c.disk.resets.Add(1)
 	}
 	t.Synced(p, !s.c.cfg.ManualRead)

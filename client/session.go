@@ -45,6 +45,8 @@ type session struct {
 	end    context.CancelCauseFunc
 	broken bool
 
+	firstDelivery uint64 // number of the first one that came in it, 0 = none; used by the dispatching goroutine alone
+
 	frame     []byte             // the writer's buffer
 	typing    chan protocol.Conv // notices for the writer
 	handled   atomic.Uint64      // newest delivery number that handlers have returned from

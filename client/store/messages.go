@@ -239,11 +239,17 @@ func (t *Tx) Forget(conv protocol.Conv) {
 }
 
 // Reset drops all that did not come in the session of a login: the server's data are
-// those of another time, and its seqs may name other messages.
-func (t *Tx) Reset(login uint64) {
+// those of another time, and its seqs may name other messages. first is the first delivery
+// of that session, 0 if it has none yet.
+func (t *Tx) Reset(login, first uint64) {
 	t.flush()
-	for _, prefix := range []byte{keyRun, keyEntry, keyExpiry, keyCursor, keyDelivery} {
+	for _, prefix := range []byte{keyRun, keyEntry, keyExpiry, keyCursor} {
 		t.clear(prefix)
+	}
+	if first == 0 {
+		t.clear(keyDelivery)
+	} else {
+		t.DropDeliveries(first - 1)
 	}
 	type kept struct{ key, value []byte }
 	var keep []kept
