@@ -52,8 +52,11 @@ type disk struct {
 // tails says of which conversations the store is sure to have the newest seq: the
 // session has been told, and is told of what comes.
 type tails struct {
-	users bool // all with users
 	known map[protocol.Conv]bool
+	// The login had a cursor, of all conversations with users or of groups: of those that
+	// the store follows it was told what is newer.
+	users  bool
+	groups map[protocol.Conv]bool
 }
 
 func openDisk(cfg *Config) (*disk, error) {
@@ -96,7 +99,7 @@ func (d *disk) stores(conv protocol.Conv) bool {
 func (d *disk) forgetTails() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tail = tails{known: make(map[protocol.Conv]bool)}
+	d.tail = tails{known: make(map[protocol.Conv]bool), groups: make(map[protocol.Conv]bool)}
 }
 
 func (d *disk) knowTail(convs ...protocol.Conv) {
@@ -107,10 +110,11 @@ func (d *disk) knowTail(convs ...protocol.Conv) {
 	}
 }
 
-func (d *disk) tailKnown(conv protocol.Conv) bool {
+func (d *disk) tailKnown(t *store.Tx, conv protocol.Conv) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.tail.known[conv] || d.tail.users && !conv.Group
+	told := d.tail.users && !conv.Group || d.tail.groups[conv]
+	return d.tail.known[conv] || told && t.Entry(conv).Followed
 }
 
 // synced notes of which conversations an onSynced has told the newest seq. since says whether
@@ -118,17 +122,20 @@ func (d *disk) tailKnown(conv protocol.Conv) bool {
 func (d *disk) synced(p *protocol.Synced, since bool, given []protocol.GroupCursor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {
-		for i := range list {
-			d.tail.known[list[i].Conv] = true
+	if p.Reset { // what was known before may have gone
+		clear(d.tail.known)
+	} else {
+		d.tail.users = since
+		for _, g := range given {
+			d.tail.groups[protocol.GroupConv(g.Group)] = true
 		}
 	}
-	if p.Reset {
-		return
-	}
-	d.tail.users = since
-	for _, g := range given {
-		d.tail.known[protocol.GroupConv(g.Group)] = true
+	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {
+		for i := range list {
+			if conv := list[i].Conv; !d.off[conv] {
+				d.tail.known[conv] = true
+			}
+		}
 	}
 }
 
@@ -157,6 +164,7 @@ func (c *Client) setStorage(conv string, on bool) error {
 	} else {
 		d.off[of] = true
 	}
+	delete(d.tail.known, of) // either way the store has nothing of it
 	d.mu.Unlock()
 	return d.Update(func(t *store.Tx) { t.Disable(of, !on) })
 }

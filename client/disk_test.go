@@ -381,6 +381,88 @@ func TestDisableStorage(t *testing.T) {
 	})
 }
 
+// TestNewestIsAsked: of a conversation whose newest seq the store was never told, Messages asks
+// for the newest page, whatever cursors the login had; and of none a second time.
+func TestNewestIsAsked(t *testing.T) {
+	for name, begin := range map[string]func(t *testing.T, c *Client, p *peer, conv string){
+		"never named": func(*testing.T, *Client, *peer, string) {},
+		"imported": func(t *testing.T, c *Client, _ *peer, conv string) {
+			body, _ := protocol.EncodeBody("old")
+			if err := c.ImportMessages(conv, []Message{{From: "bob", Seq: 1, Time: 1, Body: body}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"recalled": func(_ *testing.T, _ *Client, p *peer, conv string) {
+			p.push("onRecall", frame{"conv": conv, "ranges": []any{[]any{1, 1}}, "by": "bob"})
+		},
+		"enabled again": func(t *testing.T, c *Client, p *peer, conv string) {
+			push := func(d int) {
+				m := message(d)
+				m["conv"] = conv
+				p.push("onNewMessage", frame{"d": d, "messages": []any{m}})
+				synctest.Wait()
+			}
+			push(1)
+			if err := c.DisableStorage(conv); err != nil {
+				t.Fatal(err)
+			}
+			push(2)
+			if err := c.EnableStorage(conv); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *server, cfg Config) {
+				for _, conv := range []string{"u:bob", "g:team"} {
+					for _, again := range []bool{false, true} {
+						cfg.Store = Memory()
+						c := start(t, cfg)
+						p, _ := s.login()
+						p.push("onGroupEvent", frame{"group": "team", "event": "joined", "users": []any{"alice"}, "time": 1, "cursor": "team"})
+						p.push("onSynced", frame{"cursor": "synced"})
+						synctest.Wait()
+						begin(t, c, p, conv)
+						if again {
+							p.ws.CloseNow()
+							var login frame
+							p, login = s.login()
+							if login["since"] != "synced" || login["groups"] == nil {
+								t.Fatalf("login %v, want cursors", login)
+							}
+							p.push("onSynced", frame{"cursor": "synced"})
+						}
+						synctest.Wait()
+						for len(p.frames) > 0 {
+							<-p.frames // acks
+						}
+						got := make(chan string, 2)
+						ask := func() {
+							page, err := c.Messages(t.Context(), conv, Query{Limit: 1})
+							got <- fmt.Sprint(len(page.Messages) == 1 && page.Messages[0].Seq == 9, " ", err)
+						}
+						go ask()
+						m := message(9)
+						m["conv"] = conv
+						f := p.want("getMessage")
+						p.ok(f, frame{"messages": []any{m}, "from": max(number(args(f)["after"]), 0) + 1, "to": 9})
+						ask()
+						p.quiet()
+						for range 2 {
+							if page, want := <-got, "true <nil>"; page != want {
+								t.Errorf("%s: has 9, error: %s, want %s", conv, page, want)
+							}
+						}
+						go func() { p.ok(p.want("logout"), frame{}); p.ws.CloseNow() }()
+						c.Close()
+						<-c.Done()
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestLocalOperations(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		cfg.Store = Memory()

@@ -296,7 +296,11 @@ func TestGapFilling(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := narrowed(s.page(args), &got, d.tailKnown(conv)); describe(got) != describe(want) {
+				_, _, tail, err := f.stored(conv, q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := narrowed(s.page(args), &got, tail); describe(got) != describe(want) {
 					t.Fatalf("page %+v = %s, want %s; runs %v", q, describe(got), describe(want), runs)
 				}
 				if s.asked-asked > 20 {

@@ -56,7 +56,7 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 		m := &p.Messages[i]
 		if m.Conv != last {
 			last, stores = m.Conv, c.disk.stores(m.Conv)
-			if current {
+			if current && stores {
 				c.disk.knowTail(m.Conv)
 			}
 		}

@@ -114,7 +114,7 @@ type filler struct {
 // page returns a page, and fetches its holes. Of one conversation one caller at a time
 // does so: what the other waits for may be what it lacks.
 func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (Page, error) {
-	page, hole, err := f.stored(conv, q)
+	page, hole, _, err := f.stored(conv, q)
 	if hole == nil || err != nil {
 		return page, err
 	}
@@ -126,11 +126,12 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 	ask := asker{q: q}
 	var last store.Hole
 	for {
-		page, hole, err = f.stored(conv, q)
+		var tail bool
+		page, hole, tail, err = f.stored(conv, q)
 		if hole == nil || err != nil {
 			return page, err
 		}
-		if *hole == last && ask.stuck && f.disk.tailKnown(conv) {
+		if *hole == last && ask.stuck && tail {
 			return page, fmt.Errorf("client: the server accounts for none of %d..%d of %s", hole.From, hole.To, conv)
 		}
 		last = *hole
@@ -140,24 +141,34 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 		if err != nil {
 			return page, err
 		}
+		newest := ask.answered(args, &got)
 		err = f.disk.Update(func(t *store.Tx) {
-			if f.disk.resets.Load() == resets {
-				t.Covered(conv, &got, f.disk.login.Load())
+			if f.disk.resets.Load() != resets {
+				newest = false
+				return
+			}
+			t.Covered(conv, &got, f.disk.login.Load())
+			if newest {
+				t.Follow(conv)
 			}
 		})
 		if err != nil {
 			return page, err
 		}
-		if ask.answered(args, &got) {
+		if newest {
 			f.disk.knowTail(conv)
 		}
 	}
 }
 
-func (f *filler) stored(conv protocol.Conv, q store.Query) (page Page, hole *store.Hole, err error) {
-	tail := f.disk.tailKnown(conv)
-	err = f.disk.View(func(t *store.Tx) { page, hole = t.Page(conv, q, tail) })
-	return page, hole, err
+// stored returns a page as far as it is stored, its first hole, and whether the newest seq
+// is known.
+func (f *filler) stored(conv protocol.Conv, q store.Query) (page Page, hole *store.Hole, tail bool, err error) {
+	err = f.disk.View(func(t *store.Tx) {
+		tail = f.disk.tailKnown(t, conv)
+		page, hole = t.Page(conv, q, tail)
+	})
+	return page, hole, tail, err
 }
 
 // An asker chooses the requests that fill the holes of one page, none of which covers what

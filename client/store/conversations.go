@@ -20,6 +20,10 @@ type Entry struct {
 	Muted       bool
 	Pinned      bool
 	Marked      bool // as unread, by the user
+	// Followed says that End was the newest seq at the cursor, or is newer: a login with a
+	// cursor is told of all that is above it. An import, or a page from the middle of the
+	// history, does not say so.
+	Followed bool
 }
 
 // entry returns what is stored of a conversation; a zero Entry if nothing is.
@@ -128,6 +132,14 @@ func (t *Tx) SetUnread(conv protocol.Conv, n int) {
 	t.setEntry(conv, &e)
 }
 
+// Follow notes that the newest seq of a conversation is known: see Entry.Followed.
+func (t *Tx) Follow(conv protocol.Conv) {
+	if e := t.entry(conv); !e.Followed {
+		e.Followed = true
+		t.setEntry(conv, &e)
+	}
+}
+
 // Receipt notes that the peer has read the user's messages up to seq.
 func (t *Tx) Receipt(conv protocol.Conv, seq uint64) {
 	e := t.entry(conv)
@@ -163,7 +175,7 @@ func (t *Tx) Synced(p *protocol.Synced, autoRead bool) {
 			}
 			named[c.Conv] = true
 			e := t.entry(c.Conv)
-			e.Listed = true
+			e.Listed, e.Followed = true, true
 			if c.LastSeq >= e.LastSeq {
 				e.LastSeq, e.Time = c.LastSeq, c.Time
 			}

@@ -189,7 +189,7 @@ func (e *Entry) fields(c *coder) {
 	c.uint(&e.Unread)
 	c.uint(&e.PeerReadSeq)
 	c.uint(&e.Floor)
-	c.flags(&e.Listed, &e.Muted, &e.Pinned, &e.Marked)
+	c.flags(&e.Listed, &e.Muted, &e.Pinned, &e.Marked, &e.Followed)
 }
 
 func (o *Outgoing) fields(c *coder) {

@@ -17,7 +17,7 @@ func samples() []value {
 			ID: protocol.ID{1, 2}, From: "bob", Time: -5, CID: []byte("c"), Body: []byte{0xc0}, TTL: 60, Mentions: []string{"al", "bo"},
 		}, 3},
 		&Run{From: 0, To: 9, Kind: Evicted},
-		&Entry{1, 2, 3, 4, 5, 6, 7, true, false, true, true},
+		&Entry{1, 2, 3, 4, 5, 6, 7, true, false, true, true, true},
 		&Outgoing{Conv: conv, CID: "c", Body: []byte{1}, TTL: 1, Mentions: []string{"x"}, Queued: 9},
 		&delivery{[]Ref{{conv, 1, 1}, {protocol.UserConv("bob"), 2, 9}}},
 		&cursor{4, "there"},

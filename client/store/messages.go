@@ -121,7 +121,7 @@ func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bo
 	}
 	t.put(m, login)
 	e := t.entry(m.Conv)
-	e.Listed, e.Marked = true, false
+	e.Listed, e.Marked, e.Followed = true, false, true
 	if m.Seq > e.LastSeq {
 		e.LastSeq, e.Time = m.Seq, m.Time
 	}
@@ -272,7 +272,7 @@ func (t *Tx) Reset(login, first uint64) {
 		r := t.readMessage(k.key, k.value)
 		t.put(&r.Message, login)
 		e := t.entry(r.Conv)
-		e.Listed = true
+		e.Listed, e.Followed = true, true
 		if r.Seq > e.LastSeq {
 			e.LastSeq, e.Time, e.End = r.Seq, r.Time, r.Seq
 		}
