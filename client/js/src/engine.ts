@@ -26,6 +26,8 @@ const MAX_TIMER = 2 ** 31 - 1;
 const TOKEN_MS = 30_000;
 const LOGIN_MS = 10_000;
 const LOGOUT_MS = 2_000;
+/** How long a session must have lasted for the pauses between attempts to begin anew. */
+const STABLE_MS = 5_000;
 
 /** Codes after which a login is not tried again. */
 const FINAL = new Set<string>(["bad_request", "forbidden", "kicked", "closed"]);
@@ -145,8 +147,10 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       });
       const receive = take;
       take = (push) => {
-        if (push.op === "onKicked") kicked = push.args.reason;
-        receive(push);
+        if (push.op !== "onKicked") return receive(push);
+        // The close that follows leaves no time for what waits.
+        kicked = push.args.reason;
+        tell({ event: { name: "kicked", of: push.args } });
       };
       pushes.forEach(take);
       return { one, ahead: ok.serverTime - Date.now(), doubted: () => doubted, kicked: () => kicked };
@@ -219,7 +223,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         outbox.online(one);
         keepToken(one, token);
         const { code, reason: text } = await one.ended;
-        if (status.synced) failures = 0;
+        if (status.synced && Date.now() - status.since >= STABLE_MS) failures = 0;
         session = undefined;
         outbox.online(undefined);
         why = new BelfryError(code === 4401 ? "unauthorized" : "offline", text || `the connection ended with ${code}`);

@@ -39,7 +39,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   const { store, writer, outbox, session, user, tell } = o;
   const waiting: Push[] = [];
   let busy = false;
-  let over = false;
+  let over = false; // nothing more is stored: what is left comes again with the next session
   let live = false; // onSynced was stored
   // Whether the server went on from the cursor. A sync that did not has a cursor in its last
   // frame only: so that one cursor is held back until a further frame or onSynced is there.
@@ -52,7 +52,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   const drain = async () => {
     busy = true;
     try {
-      for (let first = waiting.shift(); first; first = waiting.shift()) {
+      for (let first = waiting.shift(); first && !over; first = waiting.shift()) {
         if (first.op !== "onNewMessage") {
           await handlers[first.op]?.(first.args as never);
           continue;
@@ -132,7 +132,10 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       const synced: Synced = { ...rest, ...merge(parts, rest) };
       parts = {};
       const doubtful = synced.reset && !proven;
-      if (doubtful && o.groups) return o.doubted();
+      if (doubtful && o.groups) {
+        over = true; // a cursor behind it would make the doubt forgotten
+        return o.doubted();
+      }
       await writer.commit((batch) => {
         if (doubtful) forget(batch, writer, brought);
         batch.put("meta", ["cursor"], cursor);
@@ -153,6 +156,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       proven = live = true;
       held = undefined;
       brought.clear();
+      if (over) return;
       o.synced();
       tell({ event: { name: "synced", of: synced } });
     },
@@ -204,9 +208,9 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
     onBlocked: (of) => tell({ event: { name: "blocked", of } }),
     onPresence: (of) => tell({ event: { name: "presence", of } }),
     onTyping: (of) => tell({ event: { name: "typing", of } }),
-    onKicked: (of) => tell({ event: { name: "kicked", of } }),
   };
 
+  void session.ended.then(() => (over = true));
   return (push) => {
     // What follows on a push that could not be stored must not be acknowledged.
     if (over) return;

@@ -1,0 +1,99 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Client, ClientOptions, Message } from "../src/api.ts";
+import { createClient } from "../src/client.ts";
+import { memoryStore } from "../src/memory.ts";
+import type { Store } from "../src/store.ts";
+import { loginOK, playServer, synced, type Answer, type Peer } from "./peer.ts";
+
+let clients: Client[] = [];
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+});
+afterEach(async () => {
+  const closing = Promise.all(clients.map((client) => client.close()));
+  await pass(20_000);
+  await closing;
+  clients = [];
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+const settle = () => pass(0);
+const message = (seq: number, more: Partial<Message> = {}): Message => ({
+  id: `bob-${seq}`, conv: "u:bob", from: "bob", seq, time: 1000 + seq, cid: `c${seq}`, body: seq, ...more,
+});
+const kept = (store: Store): Partial<ClientOptions> => ({ store: async () => ({ store: { ...store, close: async () => {} } }) });
+
+/** A client whose server does `onLogin` behind its n-th login, from 0; the default syncs. */
+async function world(
+  options: Partial<ClientOptions> = {},
+  onLogin: (peer: Peer, n: number, args: Record<string, unknown>) => void = (peer) => peer.push("onSynced", synced()),
+  answer: Answer = () => undefined,
+) {
+  const logins: Record<string, unknown>[] = [];
+  const server = playServer((request, peer) => {
+    if (request.op === "ping") return { ok: { serverTime: Date.now() } };
+    if (request.op !== "login") return answer(request, peer);
+    const n = logins.push(request.args) - 1;
+    queueMicrotask(() => queueMicrotask(() => onLogin(peer, n, request.args)));
+    return loginOK("alice");
+  });
+  const client = createClient({ url: "ws://server", user: "alice", token: async () => "t", WebSocket: server.WebSocket, tabs: false, ...options });
+  clients.push(client);
+  const heard: string[] = [];
+  client.on("messages", (list) => heard.push(...list.map(({ id }) => id)));
+  await settle();
+  return { client, server, logins, heard, peer: () => server.peers.at(-1)! };
+}
+
+const ids = async (client: Client, conv = "u:bob") => (await client.localMessages(conv)).messages.map(({ id }) => id);
+
+test("what follows on a reset in doubt does not make its cursor a good one", async () => {
+  const { client, logins, heard, peer } = await world(kept(memoryStore()), (to, n) => {
+    if (n === 0) {
+      to.push("onSynced", synced({ cursor: "old" }));
+      to.push("onNewMessage", { d: 1, cursor: "old1", groupCursors: { team: "g1" }, messages: [message(1), message(1, { id: "g1", conv: "g:team" })] });
+      return;
+    }
+    to.push("onNewMessage", { d: 1, cursor: "new0", messages: [message(1, { id: "other-1" })] });
+    to.push("onSynced", synced({ reset: true, cursor: "new1" }));
+    to.push("onNewMessage", { d: 2, cursor: "new2", messages: [message(1, { id: "carl-1", conv: "u:carl" })] });
+  });
+  peer().close(1006);
+  await pass(5000);
+  expect(logins.map(({ since }) => since)).toEqual([undefined, "old1", "old1"]);
+  expect(logins[2]).toMatchObject({ groups: {} });
+  expect(await ids(client)).toEqual(["other-1"]);
+  expect(await ids(client, "g:team")).toEqual([]);
+  expect(heard).toContain("carl-1");
+});
+
+test("a session that has ended stores nothing more, and syncs nobody", async () => {
+  const base = memoryStore();
+  let gate = Promise.resolve();
+  let open!: () => void;
+  const { client, server, peer } = await world({ store: async () => ({ store: { ...base, write: async (...args) => (await gate, base.write(...args)) } }) }, (to) => {
+    gate = new Promise((resolve) => (open = resolve));
+    to.push("onNewMessage", { d: 1, messages: [message(1)], cursor: "c1" });
+    to.push("onSynced", synced());
+    to.push("onNewMessage", { d: 2, messages: [message(2)], cursor: "c2" });
+  });
+  server.refuse.connections = true;
+  peer().close(1006);
+  await settle();
+  open();
+  await settle();
+  expect(client.status.getSnapshot()).toMatchObject({ synced: false });
+  expect(await ids(client)).toEqual(["bob-1"]);
+});
+
+test("sessions that end as soon as they are synced become rarer", async () => {
+  const { logins } = await world({}, (peer) => {
+    peer.push("onSynced", synced());
+    setTimeout(() => peer.close(1011), 5);
+  });
+  await pass(60_000);
+  expect(logins.length).toBeLessThan(12);
+});
