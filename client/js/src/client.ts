@@ -183,7 +183,11 @@ export function createClient(options: ClientOptions): Client {
       return () => fns.delete(fn);
     },
     async signOut() {
-      await call("signOut", null);
+      await call("signOut", null).catch(async (err: unknown) => {
+        // The engine is over, by a kick or for want of a token, and nobody else erases.
+        if (closed || status.connection !== "closed") throw err;
+        await (await store).erase();
+      });
       await client.close();
     },
     async close() {

@@ -73,9 +73,10 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
     const cursor = frames.reduce<string | undefined>((newest, frame) => advance(frame.cursor) ?? newest, undefined);
     const { told, lists: fresh } = await writer.commit(async (batch) => {
       const lists: Message[][] = [];
+      const anew = new Set<string>();
       for (const frame of frames) {
         const list: Message[] = [];
-        for (const message of frame.messages) if (await receive(batch, message)) list.push(message);
+        for (const message of frame.messages) if (await receive(batch, message, anew)) list.push(message);
         lists.push(list);
         for (const [group, at] of Object.entries(frame.groupCursors ?? {})) batch.edit(`g:${group}`, { cursor: at });
       }
@@ -98,8 +99,8 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
     return proven ? (cursor ?? before) : undefined;
   };
 
-  /** Reports whether the message is new to this device. */
-  const receive = async (batch: Batch, message: Message): Promise<boolean> => {
+  /** Reports whether the message is new to this device. Conversations that begin anew in this batch are added to `anew`. */
+  const receive = async (batch: Batch, message: Message, anew: Set<string>): Promise<boolean> => {
     const { conv, seq } = message;
     if (message.ephemeral) return true;
     const mine = message.from === user;
@@ -108,7 +109,13 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       if (!brought.has(conv)) brought.set(conv, new Map());
       brought.get(conv)!.set(seq, message);
     }
-    if (batch.covers(conv, seq) && (proven || !(await isOther(message)))) return false;
+    if (batch.covers(conv, seq)) {
+      if (anew.has(conv) || !(await isOther(message))) return false;
+      // What the store has of the conversation is of one before: of another epoch, or of a group whose id was taken anew.
+      anew.add(conv);
+      batch.remove("messages", [conv], [conv, ""]);
+      batch.forget(conv);
+    }
     newMessage(batch, message, writer.unstored(conv));
     const { readSeq, unread = 0 } = batch.entry(conv);
     if (mine) {
@@ -120,7 +127,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
     return !answer;
   };
 
-  /** Whether the store has another message in its place: then the server's store is another one. */
+  /** Whether the store has another message in its place. */
   const isOther = async ({ conv, seq, id }: Message): Promise<boolean> => {
     const row = (await store.get("messages", [conv, seq])) as unknown as Partial<Message> | undefined;
     return row?.id !== undefined && row.id !== id;
@@ -296,7 +303,8 @@ function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, Reado
   batch.remove("messages", [""], ["\uffff"]);
   for (const conv of new Set([...writer.entries.keys(), ...brought.keys()])) {
     const unstored = writer.unstored(conv);
-    batch.edit(conv, { lastSeq: 0, time: 0, readSeq: 0, unread: 0, listed: false, covered: [], lost: [], newest: 0, top: false, cursor: "", last: undefined });
+    batch.forget(conv);
+    batch.edit(conv, { time: 0, listed: false, cursor: "" });
     for (const message of brought.get(conv)?.values() ?? []) newMessage(batch, message, unstored);
   }
 }

@@ -38,6 +38,8 @@ export interface Batch {
   rewrite(conv: string, from: number, to: number, decide: (tile: Tile) => readonly Tile[]): Promise<void>;
   /** Makes seqs up to `to` a gap without reading them. */
   clear(conv: string, to: number, reason: GapReason): Promise<void>;
+  /** Knows nothing of a conversation any more, but its list entry's settings and cursor. Its rows are the caller's to remove. */
+  forget(conv: string): void;
   /** The outbox of these conversations changes. */
   outbox(...convs: string[]): void;
   settled(settled: Settled): void;
@@ -117,6 +119,10 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
       entry,
       edit,
       known: (conv) => edited.has(conv) || entries.has(conv),
+      forget(conv) {
+        edit(conv, { lastSeq: 0, readSeq: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
+        then.push(() => volatile.delete(conv));
+      },
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
       settled: (one) => void settled.push(one),
       told(lists) {

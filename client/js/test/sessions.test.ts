@@ -97,3 +97,40 @@ test("sessions that end as soon as they are synced become rarer", async () => {
   await pass(60_000);
   expect(logins.length).toBeLessThan(12);
 });
+
+test("what is not kept in the store is received anew in another epoch", async () => {
+  const { heard, peer } = await world({ withoutStorage: true }, (to, n) => {
+    to.push("onSynced", synced({ reset: n === 1, cursor: `s${n}` }));
+    to.push("onNewMessage", { d: 1, cursor: `c${n}`, messages: [1, 2].map((seq) => message(seq, { id: `${n}-${seq}` })) });
+  });
+  peer().close(1006);
+  await pass(5000);
+  expect(heard).toEqual(["0-1", "0-2", "1-1", "1-2"]);
+});
+
+test("a group whose id was taken anew begins anew, and gets each message once", async () => {
+  const of = (seq: number, id: string) => message(seq, { id, conv: "g:team" });
+  const { client, heard, peer } = await world({}, (to) => {
+    to.push("onSynced", synced());
+    to.push("onNewMessage", { d: 1, cursor: "c1", groupCursors: { team: "t1" }, messages: [of(1, "a1"), of(2, "a2"), of(3, "a3")] });
+    to.push("onGroupEvent", { group: "team", event: "dismissed", by: "bob", time: 5 });
+    to.push("onGroupEvent", { group: "team", event: "joined", by: "bob", users: ["alice"], time: 6, cursor: "t2" });
+  });
+  peer().push("onNewMessage", { d: 2, groupCursors: { team: "t3" }, messages: [of(1, "b1"), of(2, "b2"), of(1, "b1")] });
+  peer().push("onNewMessage", { d: 3, groupCursors: { team: "t4" }, messages: [of(2, "b2")] });
+  await settle();
+  expect(heard).toEqual(["a1", "a2", "a3", "b1", "b2"]);
+  expect(await ids(client, "g:team")).toEqual(["b1", "b2"]);
+});
+
+test("who was kicked, or got no token, can still sign out, and the store is erased", async () => {
+  const store = memoryStore();
+  let erased = 0;
+  const { client, peer } = await world({ store: async () => ({ store: { ...store, erase: () => (erased++, store.erase()) } }) });
+  peer().close(4403);
+  await settle();
+  expect(client.status.getSnapshot().connection).toBe("closed");
+  await client.signOut();
+  expect(erased).toBe(1);
+  await expect(client.signOut()).rejects.toMatchObject({ code: "closed" });
+});
