@@ -97,11 +97,15 @@ func secured(next http.Handler) http.Handler {
 
 // A file is one of the built files.
 type file struct {
-	body      []byte
-	zipped    []byte // nil if that is no shorter
+	content   func() content // made when it is first asked for: most servers are never asked
 	mediaType string
-	tag       string // of the ETag, without quotes
 	immutable bool
+}
+
+type content struct {
+	body   []byte
+	zipped []byte // nil if that is no shorter
+	tag    string // of the ETag, without quotes
 }
 
 // built returns the files of dist by their path below it.
@@ -111,23 +115,26 @@ var built = sync.OnceValues(func() (map[string]*file, error) {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		body, err := dist.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		name = strings.TrimPrefix(name, "dist/")
-		sum := sha256.Sum256(body)
-		files[name] = &file{
-			body:      body,
-			zipped:    zip(body),
-			mediaType: mediaType(name),
-			tag:       hex.EncodeToString(sum[:12]),
-			immutable: strings.HasPrefix(name, "assets/"),
+		below := strings.TrimPrefix(name, "dist/")
+		files[below] = &file{
+			content:   sync.OnceValue(func() content { return read(name) }),
+			mediaType: mediaType(below),
+			immutable: strings.HasPrefix(below, "assets/"),
 		}
 		return nil
 	})
 	return files, err
 })
+
+// read returns the content of a file that dist has.
+func read(name string) content {
+	body, err := dist.ReadFile(name)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	sum := sha256.Sum256(body)
+	return content{body: body, zipped: zip(body), tag: hex.EncodeToString(sum[:12])}
+}
 
 // mediaType does not ask the machine it runs on, unless it has to.
 func mediaType(name string) string {
@@ -162,10 +169,11 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.immutable {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	body, tag := f.body, f.tag
-	if f.zipped != nil && acceptsGzip(r) {
+	c := f.content()
+	body, tag := c.body, c.tag
+	if c.zipped != nil && acceptsGzip(r) {
 		h.Set("Content-Encoding", "gzip")
-		body, tag = f.zipped, f.tag+"-gzip"
+		body, tag = c.zipped, c.tag+"-gzip"
 	}
 	h.Set("ETag", `"`+tag+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))

@@ -51,7 +51,7 @@ func pages(t *testing.T) map[string]string {
 	pages := make(map[string]string)
 	for name, f := range files {
 		if strings.HasSuffix(name, ".html") {
-			pages[name] = string(f.body)
+			pages[name] = string(f.content().body)
 		}
 	}
 	if pages[string(Chat)] == "" {
@@ -140,10 +140,10 @@ func TestGzipHoldsTheSame(t *testing.T) {
 			}
 			body = z
 		}
-		if got, err := io.ReadAll(body); err != nil || string(got) != string(f.body) {
+		if got, err := io.ReadAll(body); err != nil || string(got) != string(f.content().body) {
 			t.Errorf("%s differs when it is compressed: %v", name, err)
 		}
-		if plain := ask(h, "GET", "/"+name, "", "Accept-Encoding", "gzip;q=0"); text(t, plain) != string(f.body) {
+		if plain := ask(h, "GET", "/"+name, "", "Accept-Encoding", "gzip;q=0"); text(t, plain) != string(f.content().body) {
 			t.Errorf("%s differs", name)
 		}
 	}
