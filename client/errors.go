@@ -55,6 +55,9 @@ func (e *Error) Is(target error) bool {
 	return target == ErrUnauthorized && e.Code == protocol.CodeUnauthorized
 }
 
+// open reports whether the request may have been carried out all the same, or may be later.
+func (e *Error) open() bool { return e.temporary() || e.Code == protocol.CodeInternal }
+
 // temporary reports whether the same request may succeed a little later.
 func (e *Error) temporary() bool {
 	return e.Code == protocol.CodeUnavailable || e.Code == protocol.CodeRateLimited

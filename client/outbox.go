@@ -136,8 +136,10 @@ func (o *outbox) take(now time.Time) *call {
 	if c.kept && o.wrote != nil {
 		o.wrote(c.entry)
 	}
-	if age := now.Sub(c.queued); c.restored && (age >= lateAfter || age < 0) {
-		c.send.Retry = true // the mark that it was written may be lost, and the clock wrong
+	if c.restored {
+		// The mark that it was written may be lost, the clock wrong, and the application may
+		// have known of an earlier run: the disk does not say.
+		c.send.Retry = true
 	}
 	if c.written.IsZero() {
 		c.written = now
@@ -148,7 +150,7 @@ func (o *outbox) take(now time.Time) *call {
 }
 
 // answer ends the call of request id, or lets it pause if the refusal is
-// temporary. A reply that nobody waits for any more is dropped.
+// temporary, or leaves the outcome of a kept call open. A reply that nobody waits for any more is dropped.
 func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -159,7 +161,7 @@ func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 	switch {
 	case refusal == nil:
 		o.finish(c, c.readAnswer(ok))
-	case !refusal.temporary():
+	case !refusal.temporary() && !(c.kept && refusal.open()): // what is kept waits for an outcome
 		o.finish(c, refusal)
 	default:
 		o.inFlight--
