@@ -64,7 +64,8 @@
 // When the machine loses power, notes of the last moments may be lost, and messages whose
 // handler had returned come again, through OnMessages. An application whose effects must
 // not be repeated even then makes them repeatable, with the id of the message: the echo
-// bot in the examples derives the cid of its answer from it.
+// bot in the examples derives the cid of its answer from it, and gives Retry for messages
+// older than a minute: without that the server knows a cid again for some minutes only.
 //
 // That is for OnMessages. The other handlers tell what is in the store already; one may be
 // left out if the process ends before it is called. Messages that are stored nowhere
@@ -77,9 +78,8 @@
 // With a store Queue returns when the message is on disk. It has the same cid for ever,
 // and goes out in its turn, in this process or a later one, until the server has answered:
 // stored, or refused for good. An unknown outcome is no outcome: it is ErrQueued, and
-// Pending lists the message. Cancel takes it out. What an earlier process may have sent is
-// marked as a repeat once it is older than a minute, for which the server looks in all its
-// history; past 6 days that might not be enough, and the message waits for the application
+// Pending lists the message. Cancel takes it out. What an earlier process has queued is
+// marked as a repeat, for which the server looks in all its history; past 6 days that might not be enough, and the message waits for the application
 // to decide: see Outgoing.Stale. OnSent tells outcomes; one may be missed if the process
 // ends meanwhile, and is then found in the conversation by its cid.
 //

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/belfry-im/belfry/client"
 )
@@ -42,7 +43,7 @@ func run(ctx context.Context, server, token, file string) error {
 			body, err := m.BodyValue()
 			if err == nil {
 				// On disk when Queue returns: it goes out, whatever happens to this process.
-				_, err = c.Queue(m.Conv.String(), body, client.SendOptions{CID: "echo-" + m.ID.String()})
+				_, err = c.Queue(m.Conv.String(), body, answer(m))
 			}
 			if err != nil {
 				log.Printf("no answer to %s: %v", m.ID, err)
@@ -75,4 +76,12 @@ func run(ctx context.Context, server, token, file string) error {
 		return nil
 	}
 	return c.Err()
+}
+
+// answer is what makes an answer one that can be given again. A process that was killed may
+// have given it, and the server knows the cid of a recent send by itself, but has to look for
+// that of an older one. A clock that lags makes it look, too.
+func answer(m client.Message) client.SendOptions {
+	age := time.Since(time.UnixMilli(m.Time))
+	return client.SendOptions{CID: "echo-" + m.ID.String(), Retry: age < 0 || age >= time.Minute}
 }
