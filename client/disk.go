@@ -237,8 +237,11 @@ func (c *Client) replay() {
 }
 
 // handle calls the handler of a delivery, between two marks: see Exactly once. Number 0
-// is a delivery that is not stored.
+// is a delivery that is not stored. Ids are noted here, not when a frame is written into
+// the store, for that may fail; and of all messages, for one whose conversation is stored
+// no more is recognized by them alone.
 func (c *Client) handle(n uint64, list []Message, handler func([]Message)) {
+	list = slices.DeleteFunc(list, func(m Message) bool { return !m.Ephemeral && !c.had.add(m.ID) })
 	if n > 0 {
 		c.mark(store.MarkBegun, n)
 	}

@@ -381,6 +381,75 @@ func TestDisableStorage(t *testing.T) {
 	})
 }
 
+// TestDisabledAndNotWritten: a frame of a conversation that is not stored, which could not be
+// written for its cursor, is handled when it comes again.
+func TestDisabledAndNotWritten(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		db := &lateDB{DB: store.Memory()}
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		var told diary
+		cfg.OnMessages = told.messages
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait()
+		if err := c.DisableStorage("u:bob"); err != nil {
+			t.Fatal(err)
+		}
+		db.full.Store(true)
+		p.messages(1, "at 1", 1)
+		synctest.Wait()
+		db.full.Store(false)
+		p, _ = s.login()
+		p.messages(1, "at 1", 1, 1)
+		p.messages(2, "at 1", 1)
+		p.want("ack")
+		if got := told.read(); got != "1" {
+			t.Errorf("told %q, want 1", got)
+		}
+	})
+}
+
+// A lateDB notices only at the end of a transaction that it is full.
+type lateDB struct {
+	store.DB
+	full atomic.Bool
+}
+
+func (d *lateDB) Update(f func(store.KV) error) error {
+	return d.DB.Update(func(kv store.KV) error {
+		if err := f(kv); err != nil || !d.full.Load() {
+			return err
+		}
+		return errFull
+	})
+}
+
+// TestHandledThenDisabled: a message that was handled is not passed again if its ack is lost
+// and its conversation is stored no more, or again.
+func TestHandledThenDisabled(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		var told diary
+		cfg.OnMessages = told.messages
+		c := start(t, cfg)
+		p, _ := s.login()
+		p.messages(1, "", 1)
+		p.want("ack")
+		for _, set := range []func(string) error{c.DisableStorage, c.EnableStorage} {
+			if err := set("u:bob"); err != nil {
+				t.Fatal(err)
+			}
+			p.ws.CloseNow()
+			p, _ = s.login()
+			p.messages(1, "", 1)
+			p.want("ack")
+		}
+		if got := told.read(); got != "1" {
+			t.Errorf("told %q, want 1 once", got)
+		}
+	})
+}
+
 // TestNewestIsAsked: of a conversation whose newest seq the store was never told, Messages asks
 // for the newest page, whatever cursors the login had; and of none a second time.
 func TestNewestIsAsked(t *testing.T) {

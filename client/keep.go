@@ -64,7 +64,7 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 		switch {
 		case m.Ephemeral:
 		case m.Seq == 0 || !stores:
-			if own || !c.had.add(m.ID) {
+			if own || c.had.has(m.ID) {
 				continue
 			}
 		case !t.Receive(m, s.user, s.login, !c.cfg.ManualRead), own:
