@@ -450,6 +450,83 @@ func TestHandledThenDisabled(t *testing.T) {
 	})
 }
 
+// TestDisabledWhileAsking: a page that is being fetched when its conversation is stored no more is
+// not stored, and the caller gets it all the same.
+func TestDisabledWhileAsking(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		c := start(t, cfg)
+		p, _ := s.login()
+		p.push("onSynced", frame{"cursor": "synced"})
+		synctest.Wait()
+		got := make(chan string, 1)
+		go func() {
+			page, err := c.Messages(t.Context(), "u:bob", Query{})
+			got <- fmt.Sprint(describe(page), " ", err)
+		}()
+		f := p.want("getMessage")
+		if err := c.DisableStorage("u:bob"); err != nil {
+			t.Fatal(err)
+		}
+		answer := frame{"messages": []any{message(1)}, "from": 1, "to": 1}
+		p.ok(f, answer)
+		p.ok(p.want("getMessage"), answer)
+		if page, want := <-got, "1-1 [1] [] more false <nil>"; page != want {
+			t.Errorf("page %s, want %s", page, want)
+		}
+		if found, err := c.SearchLocal(Search{Text: "m1"}); err != nil || len(found) > 0 {
+			t.Errorf("found %v, %v, want nothing", found, err)
+		}
+	})
+}
+
+// TestOldPageAndReset: a page that was fetched in an earlier session goes with a reset, even
+// if it was written after the login.
+func TestOldPageAndReset(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		db := &slowDB{DB: store.Memory(), begin: make(chan struct{})}
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		c := start(t, cfg)
+		p, _ := s.login()
+		p.push("onSynced", frame{"cursor": "synced"})
+		synctest.Wait()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Messages(t.Context(), "u:bob", Query{})
+		}()
+		f := p.want("getMessage")
+		db.slow.Store(true)
+		p.ok(f, frame{"messages": []any{message(1)}, "from": 1, "to": 1})
+		synctest.Wait()
+		p.ws.CloseNow()
+		p, _ = s.login()
+		synctest.Wait()
+		db.slow.Store(false)
+		close(db.begin)
+		<-done
+		p.push("onSynced", frame{"cursor": "new", "reset": true})
+		synctest.Wait()
+		if got, want := local(t, c, "u:bob"), "0-0 [] [] more false"; got != want {
+			t.Errorf("local %s, want %s", got, want)
+		}
+	})
+}
+
+// A slowDB holds back, while slow is set, transactions until begin is closed.
+type slowDB struct {
+	store.DB
+	slow  atomic.Bool
+	begin chan struct{}
+}
+
+func (d *slowDB) Update(f func(store.KV) error) error {
+	if d.slow.Load() {
+		<-d.begin
+	}
+	return d.DB.Update(f)
+}
+
 // TestNewestIsAsked: of a conversation whose newest seq the store was never told, Messages asks
 // for the newest page, whatever cursors the login had; and of none a second time.
 func TestNewestIsAsked(t *testing.T) {

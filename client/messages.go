@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,7 +37,11 @@ func (c *Client) Messages(ctx context.Context, conv string, q Query) (Page, erro
 		err = c.ask(ctx, protocol.OpGetMessage, &page, args)
 		return page, err
 	}}
-	return f.page(ctx, of, q.stored())
+	page, err := f.page(ctx, of, q.stored())
+	if errors.Is(err, ErrNoStore) { // since a moment ago
+		return c.History(ctx, conv, q)
+	}
+	return page, err
 }
 
 // LocalMessages returns what the store has of a page, without asking anybody. Gaps have
@@ -136,22 +141,29 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 		}
 		last = *hole
 		args := ask.next(conv, *hole)
-		resets := f.disk.resets.Load()
+		login, resets := f.disk.login.Load(), f.disk.resets.Load() // not later: a reset must drop the answer
 		got, err := f.fetch(ctx, args)
 		if err != nil {
 			return page, err
 		}
 		newest := ask.answered(args, &got)
+		disabled := false
 		err = f.disk.Update(func(t *store.Tx) {
+			if disabled = t.Disabled(conv); disabled {
+				return
+			}
 			if f.disk.resets.Load() != resets {
 				newest = false
 				return
 			}
-			t.Covered(conv, &got, f.disk.login.Load())
+			t.Covered(conv, &got, login)
 			if newest {
 				t.Follow(conv)
 			}
 		})
+		if err == nil && disabled {
+			err = ErrNoStore
+		}
 		if err != nil {
 			return page, err
 		}
@@ -286,11 +298,18 @@ func (c *Client) ImportMessages(conv string, list []Message) error {
 		}
 	}
 	for part := range slices.Chunk(list, importedAtOnce) {
+		disabled := false
 		err := c.disk.Update(func(t *store.Tx) {
+			if disabled = t.Disabled(of); disabled {
+				return
+			}
 			for i := range part {
 				t.Import(&part[i], c.disk.User())
 			}
 		})
+		if err == nil && disabled {
+			err = ErrNoStore
+		}
 		if err != nil {
 			return err
 		}

@@ -161,7 +161,11 @@ func (c *Client) store(conv protocol.Conv, f func(*store.Tx)) error {
 	if !c.disk.stores(conv) {
 		return nil
 	}
-	return c.disk.Update(f)
+	return c.disk.Update(func(t *store.Tx) {
+		if !t.Disabled(conv) {
+			f(t)
+		}
+	})
 }
 
 // A ConversationPage is a page of the conversations in the store.
