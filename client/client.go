@@ -83,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 		}
 		c.user = c.disk.User()
 		c.settledAll = make(chan struct{})
-		if err := c.restoreOutbox(); err != nil {
+		if err := errors.Join(c.restoreOutbox(), c.disk.readDeliveries()); err != nil {
 			c.disk.Close()
 			return nil, err
 		}

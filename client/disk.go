@@ -36,9 +36,10 @@ func Memory() OpenStore {
 type disk struct {
 	*store.Store
 
-	login   atomic.Uint64 // number of the present session in the store
-	resets  atomic.Uint64 // how often the store was reset
-	handled uint64        // newest delivery that is done with; used by the dispatching goroutine alone
+	login   atomic.Uint64    // number of the present session in the store
+	resets  atomic.Uint64    // how often the store was reset
+	handled uint64           // newest delivery that is done with; used by the dispatching goroutine alone
+	left    []store.Delivery // what earlier processes have not handled; used by New, then by the dispatching goroutine
 
 	mu   sync.Mutex
 	off  map[protocol.Conv]bool // conversations of which nothing is stored
@@ -216,14 +217,16 @@ func (c *Client) keepAll(events []event) {
 	}
 }
 
+// readDeliveries reads what replay passes on. An error must not be left to replay: a mark
+// of a later delivery would count these as handled.
+func (d *disk) readDeliveries() error {
+	return d.View(func(t *store.Tx) { d.left = t.Deliveries(d.Marks()) })
+}
+
 // replay passes to the application what earlier processes have stored and not handled.
 func (c *Client) replay() {
-	var list []store.Delivery
-	err := c.disk.View(func(t *store.Tx) { list = t.Deliveries(c.disk.Marks()) })
-	if err != nil {
-		c.cfg.Log.Error("store not read", "err", err)
-		return
-	}
+	list := c.disk.left
+	c.disk.left = nil
 	for _, d := range list {
 		handler := c.cfg.OnMessages
 		if d.Begun && c.cfg.OnInterrupted != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -525,6 +526,73 @@ func (d *slowDB) Update(f func(store.KV) error) error {
 		<-d.begin
 	}
 	return d.DB.Update(f)
+}
+
+// TestDeliveriesNotRead: a client that cannot read what is left to handle does not begin, and
+// a later one handles it.
+func TestDeliveriesNotRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		db := &unreadDB{DB: store.Memory()}
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		st, err := store.Open(db, "belfry.test", "phone", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := protocol.EncodeBody("x")
+		m := Message{ID: protocol.ID{1}, Conv: protocol.UserConv("bob"), From: "bob", Seq: 1, Time: 1, Body: body}
+		err = st.Update(func(tx *store.Tx) {
+			tx.Receive(&m, "alice", 1, false)
+			tx.AddDelivery([]store.Ref{{Conv: m.Conv, From: 1, To: 1}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told diary
+		cfg.OnMessages = told.messages
+		db.bad.Store(true)
+		if c, err := New(cfg); !errors.Is(err, errUnread) {
+			t.Errorf("New = %v, want why", err)
+			if err == nil {
+				c.Close()
+				<-c.Done()
+			}
+		}
+		db.bad.Store(false)
+		start(t, cfg)
+		synctest.Wait()
+		if got := told.read(); got != "1" {
+			t.Errorf("told %q, want 1", got)
+		}
+	})
+}
+
+var errUnread = errors.New("input/output error")
+
+// An unreadDB finds no deliveries while bad is set, but fails.
+type unreadDB struct {
+	store.DB
+	bad atomic.Bool
+}
+
+func (d *unreadDB) View(f func(store.KV) error) error {
+	return d.DB.View(func(kv store.KV) error {
+		looked := &scanned{KV: kv}
+		if err := f(looked); err != nil || !looked.deliveries || !d.bad.Load() {
+			return err
+		}
+		return errUnread
+	})
+}
+
+// A scanned notes whether the deliveries were looked at.
+type scanned struct {
+	store.KV
+	deliveries bool
+}
+
+func (s *scanned) Scan(from, to []byte, descending bool) iter.Seq2[[]byte, []byte] {
+	s.deliveries = s.deliveries || from[0] == 'i'
+	return s.KV.Scan(from, to, descending)
 }
 
 // TestNewestIsAsked: of a conversation whose newest seq the store was never told, Messages asks
