@@ -21,16 +21,25 @@ export const json: Codec = {
         token[0] === '"' || /[.eE]/.test(token) || Number.isSafeInteger(Number(token)) ? token : `"${mark}${token}"`,
       );
     }
-    return JSON.parse(text, long || text.includes('"$bin"') ? revive : undefined) as ServerFrame;
+    const frame: unknown = JSON.parse(text, long ? revive : undefined);
+    return (text.includes('"$bin"') ? binary(frame, false) : frame) as ServerFrame;
   },
 };
 
 function revive(_key: string, value: unknown): unknown {
-  if (typeof value === "string" && value.startsWith(mark)) return BigInt(value.slice(mark.length));
-  if (typeof value === "object" && value !== null && "$bin" in value && typeof value.$bin === "string" && Object.keys(value).length === 1) {
-    return Uint8Array.from(atob(value.$bin), (c) => c.charCodeAt(0));
+  return typeof value === "string" && value.startsWith(mark) ? BigInt(value.slice(mark.length)) : value;
+}
+
+/** Makes bytes of `{"$bin": …}` in bodies alone: elsewhere it may be a map with names that users choose, as of groups. */
+function binary(value: unknown, inBody: boolean): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => binary(item, inBody));
+  const fields = Object.entries(value) as [string, unknown][];
+  const [name, content] = fields[0] ?? [];
+  if (inBody && fields.length === 1 && name === "$bin" && typeof content === "string") {
+    return Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
   }
-  return value;
+  return Object.fromEntries(fields.map(([key, field]) => [key, binary(field, inBody || key === "body" || key === "properties")]));
 }
 
 function write(value: unknown): string {

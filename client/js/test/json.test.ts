@@ -34,3 +34,10 @@ test("what is no JSON throws", () => {
   expect(() => json.decode("{")).toThrow();
   expect(() => json.decode('{"a":12345678901234567890')).toThrow();
 });
+
+test("names that users choose are no binary: a group may be called $bin", () => {
+  const frame = { op: "onNewMessage", args: { d: 1, messages: [{ conv: "u:bob", body: { a: [new Uint8Array([1, 2])] } }], groupCursors: { $bin: "a-b_c" } } };
+  expect(json.decode(JSON.stringify(frame).replace('{"0":1,"1":2}', '{"$bin":"AQI="}'))).toEqual(frame);
+  const login = { id: 1, ok: { properties: new Uint8Array([3]), conversations: [{ last: { body: new Uint8Array([4]) } }] } };
+  expect(json.decode('{"id":1,"ok":{"properties":{"$bin":"Aw=="},"conversations":[{"last":{"body":{"$bin":"BA=="}}}]}}')).toEqual(login);
+});
