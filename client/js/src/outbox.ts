@@ -150,10 +150,10 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
     const retry = (age > RETRY_AFTER_MS || age < 0) && { retry: true };
     try {
       const ok = await to.request("send", { conv, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }), ...retry });
-      const { id, seq, time } = ok as { id: string; seq: number; time: number };
+      const { id, seq = 0, time } = ok as { id: string; seq?: number; time: number };
       await writer.commit((batch) => {
         const message: Message = { id, conv, from: user, seq, time, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }) };
-        if (!settle(batch, message)) return;
+        if (!settle(batch, message) || !seq) return; // a live group stores nothing
         if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
         if (conv.startsWith("g:")) batch.edit(conv, { readSeq: Math.max(batch.entry(conv).readSeq, seq), unread: 0 });
       });

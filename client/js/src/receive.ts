@@ -76,7 +76,7 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       const anew = new Set<string>();
       for (const frame of frames) {
         const list: Message[] = [];
-        for (const message of frame.messages) if (await receive(batch, message, anew)) list.push(message);
+        for (const message of frame.messages) if (await receive(batch, message, anew)) list.push(message.ephemeral ? { ...message, seq: 0 } : message);
         lists.push(list);
         for (const [group, at] of Object.entries(frame.groupCursors ?? {})) batch.edit(`g:${group}`, { cursor: at });
       }

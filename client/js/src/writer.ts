@@ -127,7 +127,7 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
       settled: (one) => void settled.push(one),
       told(lists) {
         const n = Math.floor(told) + 1;
-        put("meta", ["told", n], lists.map((list) => list.flatMap(({ conv, seq }) => [conv, seq])));
+        put("meta", ["told", n], lists.map((list) => list.flatMap(({ conv, seq }) => (seq ? [conv, seq] : []))));
         if (n > KEPT_TOLD) remove("meta", ["told"], ["told", n - KEPT_TOLD]);
         then.push(() => (told = n));
         return n;
