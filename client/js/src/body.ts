@@ -1,42 +1,41 @@
 /** What a message body may be (docs/semantics.md, Sending 5), checked before a message is stored. */
 import { BelfryError } from "./api.ts";
+import type { Body } from "./wire.ts";
 
 const MAX_DEPTH = 32;
 const LEAST = -(2n ** 63n);
 const MOST = 2n ** 63n;
 
-/** Throws `bad_request` if the value is no body. Fields that are undefined count as absent. */
-export function checkBody(value: unknown, depth = 0): void {
+/** Returns a copy. Throws `bad_request` if the value is no body. Fields that are undefined count as absent. */
+export function checkBody(value: unknown, depth = 0): Body {
   switch (typeof value) {
     case "boolean":
-      return;
+      return value;
     case "string":
       // A lone surrogate has no UTF-8.
-      return /\p{Surrogate}/u.test(value) ? wrong("text must be well-formed Unicode") : undefined;
+      return /\p{Surrogate}/u.test(value) ? wrong("text must be well-formed Unicode") : value;
     case "number":
-      return Number.isFinite(value) ? undefined : wrong("numbers must be finite");
+      return Number.isFinite(value) ? value : wrong("numbers must be finite");
     case "bigint":
-      return value >= LEAST && value <= MOST ? undefined : wrong("integers must lie within ±2^63");
+      return value >= LEAST && value <= MOST ? value : wrong("integers must lie within ±2^63");
     case "object":
-      if (value === null || value instanceof Uint8Array) return;
+      if (value === null) return null;
+      if (value instanceof Uint8Array) return new Uint8Array(value);
       if (depth >= MAX_DEPTH) wrong(`must not be nested deeper than ${MAX_DEPTH}`);
-      if (Array.isArray(value)) return value.forEach((item) => checkBody(item, depth + 1));
-      return checkMap(value, depth + 1);
+      // Unlike map, from does not pass over what an array lacks.
+      return Array.isArray(value) ? Array.from(value, (item) => checkBody(item, depth + 1)) : checkMap(value, depth + 1);
     default:
-      wrong(`must be JSON, bigint or Uint8Array, not ${typeof value}`);
+      return wrong(`must be JSON, bigint or Uint8Array, not ${typeof value}`);
   }
 }
 
-function checkMap(value: object, depth: number): void {
+function checkMap(value: object, depth: number): Body {
   const proto: unknown = Object.getPrototypeOf(value);
   // Of another realm (an iframe, a test's sandbox) Object.prototype is another one; but it has no prototype either.
   if (proto !== null && Object.getPrototypeOf(proto) !== null) wrong("objects must be plain ones");
   const fields = Object.entries(value).filter(([, field]) => field !== undefined);
   if (fields.length === 1 && fields[0]![0] === "$bin") wrong("a map with $bin alone is reserved; use Uint8Array");
-  for (const [key, field] of fields) {
-    checkBody(key);
-    checkBody(field, depth);
-  }
+  return Object.fromEntries(fields.map(([key, field]) => [checkBody(key), checkBody(field, depth)]));
 }
 
 function wrong(rule: string): never {

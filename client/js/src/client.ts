@@ -97,13 +97,14 @@ export function createClient(options: ClientOptions): Client {
 
     async send(conv, body, { ttl, mentions, cid = randomID(), signal } = {}) {
       checkConv(conv);
-      checkBody(body);
+      const copy = checkBody(body);
+      const named = checkMentions(mentions);
       if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 1 && ttl <= 604_800)) throw wrong("ttl", "must be a whole number of seconds, 1-604800");
       if (closed) throw new BelfryError("closed");
       const to = await abortable(store, signal);
       if (status.connection === "closed") throw new BelfryError("closed");
       if (status.outbox + appended >= MAX_OUTBOX) throw new BelfryError("rate_limited", `${MAX_OUTBOX} messages wait already`);
-      const entry: StoredSend = { conv, cid, body, tried: 0, ...(ttl !== undefined && { ttl }), ...(mentions && { mentions }) };
+      const entry: StoredSend = { conv, cid, body: copy, tried: 0, ...(ttl !== undefined && { ttl }), ...(named && { mentions: named }) };
       const pending = pendingOf(base, call, entry);
       appended++;
       try {
@@ -121,8 +122,8 @@ export function createClient(options: ClientOptions): Client {
     cancel: (conv, cid) => call("cancel", { conv, cid }),
     async sendNow(conv, body, { mentions, cid = randomID(), signal } = {}) {
       checkConv(conv);
-      checkBody(body);
-      const args = { conv, body, cid, ttl: 0, ...(mentions && { mentions }) };
+      const named = checkMentions(mentions);
+      const args = { conv, body: checkBody(body), cid, ttl: 0, ...(named && { mentions: named }) };
       return (await call("request", { op: "send", args }, signal)) as { id: string; time: number };
     },
     typing: (conv) => void call("request", { op: "typing", args: { conv } }).catch(() => {}),
@@ -313,6 +314,16 @@ function check({ url, moreUrls = [], user, token, device, groupBacklog = 0, WebS
 
 function checkConv(conv: string): void {
   if (!/^[ug]:./.test(conv)) throw wrong("conv", "must be u: and a user or g: and a group");
+}
+
+/** Returns a copy. */
+function checkMentions(mentions: readonly string[] | undefined): readonly string[] | undefined {
+  if (mentions === undefined) return undefined;
+  if (!Array.isArray(mentions)) throw wrong("mentions", "must be a list of users");
+  return Array.from(mentions, (user: unknown) => {
+    if (typeof user !== "string" || /\p{Surrogate}/u.test(user)) throw wrong("mentions", "must be well-formed texts");
+    return user;
+  });
 }
 
 function checkPage({ limit = 1, before, after, range }: { limit?: number; before?: number; after?: number; range?: readonly [number, number] }): void {

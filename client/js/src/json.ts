@@ -49,7 +49,7 @@ function write(value: unknown): string {
   }
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   if (value instanceof Uint8Array) return `{"$bin":"${btoa(Array.from(value, (b) => String.fromCharCode(b)).join(""))}"}`;
-  if (Array.isArray(value)) return `[${value.map(write).join()}]`;
+  if (Array.isArray(value)) return `[${Array.from(value, (item) => write(item ?? null)).join()}]`;
   const fields = Object.entries(value).filter(([, field]) => field !== undefined);
   return `{${fields.map(([key, field]) => `${JSON.stringify(key)}:${write(field)}`).join()}}`;
 }

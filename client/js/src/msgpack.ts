@@ -71,7 +71,7 @@ function write(to: Written, value: unknown): void {
     put(to, value);
   } else if (Array.isArray(value)) {
     sized(to, value.length, 0x90, 16, 0xdc, 2);
-    for (const element of value) write(to, element);
+    for (const element of value) write(to, element ?? null);
   } else if (typeof value === "object") {
     const fields = Object.entries(value).filter(([, field]) => field !== undefined);
     sized(to, fields.length, 0x80, 16, 0xde, 2);

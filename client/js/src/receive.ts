@@ -83,11 +83,15 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       if (cursor !== undefined) batch.put("meta", ["cursor"], cursor);
       return { lists, told: lists.some((list) => list.length > 0) ? batch.told(lists) : 0 };
     });
-    session.notify("ack", { d: frames.at(-1)!.d });
-    frames.forEach(({ skipped }, i) => {
-      if (fresh[i]!.length > 0) tell({ told: told + i / 128, event: { name: "messages", of: fresh[i]! } });
-      if (skipped) tell({ event: { name: "skipped", of: skipped } });
-    });
+    try {
+      session.notify("ack", { d: frames.at(-1)!.d });
+    } finally {
+      // They are stored: without an ack they come again, but are not new then.
+      frames.forEach(({ skipped }, i) => {
+        if (fresh[i]!.length > 0) tell({ told: told + i / 128, event: { name: "messages", of: fresh[i]! } });
+        if (skipped) tell({ event: { name: "skipped", of: skipped } });
+      });
+    }
   };
 
   /** Returns the cursor to be stored now that a frame with this one is here. */

@@ -83,7 +83,7 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
     }
   };
   const write = (op: string, args: object, id?: number) => {
-    const data = codec.encode(id === undefined ? { op, args } : { id, op, args });
+    const data = encoded(codec, id === undefined ? { op, args } : { id, op, args });
     const bytes = typeof data === "string" ? utf8Length(data) : data.length;
     if (bytes > maxFrame) throw new BelfryError("too_large", `${op}: a frame of ${bytes} bytes, the most are ${maxFrame}`);
     if (socket.bufferedAmount > MAX_BUFFERED) throw new BelfryError("rate_limited", `${op}: too much waits to be written`, { retryAfterMs: 1000 });
@@ -165,6 +165,15 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
     socket.onclose = (event: Ended) => end(event.code, event.reason);
     socket.onerror = () => end(1006, "the connection failed");
   });
+}
+
+/** Rejects as the server would what can be written in no frame: it is not the connection's fault. */
+function encoded(codec: Codec, frame: object): string | Uint8Array {
+  try {
+    return codec.encode(frame);
+  } catch (cause) {
+    throw new BelfryError("bad_request", `no frame: ${String(cause)}`, { cause });
+  }
 }
 
 function utf8Length(text: string): number {

@@ -7,9 +7,11 @@
 
 import type { Value } from "./store.ts";
 
-/** Throws a TypeError for what is no Value, as a function or undefined. */
+/** Fields that are undefined count as absent. Throws a TypeError for what is no Value, as a function. */
 export function encodeValue(value: Value): string {
-  return JSON.stringify(value, replace);
+  const text = JSON.stringify(value, replace) as string | undefined;
+  if (text === undefined) throw new TypeError("belfry: store: undefined is no value");
+  return text;
 }
 
 /** Throws an Error for what `encodeValue` does not make. */
@@ -17,7 +19,8 @@ export function decodeValue(text: string): Value {
   return JSON.parse(text, revive) as Value;
 }
 
-function replace(_: string, value: unknown): unknown {
+function replace(this: Record<string, unknown>, key: string): unknown {
+  const value = this[key]; // as it is, before a toJSON: a Buffer has one
   switch (typeof value) {
     case "bigint":
       return { $int: String(value) };
@@ -33,6 +36,7 @@ function replace(_: string, value: unknown): unknown {
     case "boolean":
       return value;
     default:
+      if (value === undefined && !Array.isArray(this)) return undefined;
       throw new TypeError(`belfry: store: a ${typeof value} is no value`);
   }
 }
@@ -58,7 +62,7 @@ function revive(_: string, value: unknown): unknown {
 
 /** The name of an object that has one alone. */
 function onlyName(value: object): string | undefined {
-  const names = Object.keys(value);
+  const names = Object.entries(value).flatMap(([name, content]) => (content === undefined ? [] : [name]));
   return names.length === 1 ? names[0] : undefined;
 }
 

@@ -1,12 +1,13 @@
 /** What goes into the outbox, what comes of it, and what is stored nowhere. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Client, ClientOptions } from "../src/api.ts";
+import type { Client, ClientOptions, WebSocketConstructor } from "../src/api.ts";
 import { createClient } from "../src/client.ts";
+import { json } from "../src/json.ts";
 import { memoryStore } from "../src/memory.ts";
-import type { Store } from "../src/store.ts";
-import { encodeValue } from "../src/storedvalue.ts";
+import type { Store, Value } from "../src/store.ts";
+import { decodeValue, encodeValue } from "../src/storedvalue.ts";
 import type { Message } from "../src/wire.ts";
-import { loginOK, playServer, synced, type Answer } from "./peer.ts";
+import { loginOK, playServer, synced, type Answer, type Peer } from "./peer.ts";
 
 let clients: Client[] = [];
 beforeEach(() => {
@@ -21,14 +22,14 @@ afterEach(async () => {
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
 /** A client whose server answers logins and what `answer` does. */
-async function world(answer: Answer = () => undefined, options: Partial<ClientOptions> = {}) {
+async function world(answer: Answer = () => undefined, options: Partial<ClientOptions> = {}, wrap = (Socket: WebSocketConstructor) => Socket) {
   const server = playServer((request, peer) => {
     const special = answer(request, peer);
     if (special || request.op !== "login") return special;
     queueMicrotask(() => queueMicrotask(() => peer.push("onSynced", synced())));
     return loginOK("alice");
   });
-  const client = createClient({ url: "ws://server", user: "alice", token: async () => "token", WebSocket: server.WebSocket, tabs: false, ...options });
+  const client = createClient({ url: "ws://server", user: "alice", token: async () => "token", WebSocket: wrap(server.WebSocket), tabs: false, ...options });
   clients.push(client);
   const heard: Message[] = [];
   const errors: unknown[] = [];
@@ -51,6 +52,7 @@ function ofText(): Partial<ClientOptions> {
 const message = (seq: number, more: Partial<Message> = {}): Message => ({
   id: `bob-${seq}`, conv: "u:bob", from: "bob", seq, time: 1000 + seq, cid: `c${seq}`, body: seq, ...more,
 });
+const sends = (peer: Peer) => peer.requests.filter(({ op }) => op === "send").map(({ args }) => args);
 
 test("an ephemeral message is told with seq 0, and stored nowhere", async () => {
   const { heard, errors, server, peer } = await world(undefined, ofText());
@@ -71,4 +73,75 @@ test("a message to a group that stores nothing is settled with seq 0, and stored
   expect(client.status.getSnapshot()).toMatchObject({ outbox: 0, connection: "online" });
   expect((await client.localMessages("g:show")).messages).toEqual([]);
   expect(errors).toEqual([]);
+});
+
+test("a store of text keeps bytes of any kind, and takes fields that are undefined for absent", () => {
+  const kept = (value: unknown) => decodeValue(encodeValue(value as Value));
+  expect(kept({ a: Buffer.from("hi"), b: undefined })).toEqual({ a: new Uint8Array([104, 105]) });
+  expect(kept({ $int: "5", b: undefined })).toEqual({ $int: "5" });
+  expect(() => kept(undefined)).toThrow(TypeError);
+  expect(() => kept([undefined])).toThrow(TypeError);
+});
+
+test("what can be in no frame is refused before it is stored", async () => {
+  const { client } = await world();
+  const holes = [1, , 2] as unknown as number[];
+  await expect(client.send("u:bob", holes)).rejects.toMatchObject({ code: "bad_request" });
+  await expect(client.send("u:bob", 1, { mentions: [5] as unknown as string[] })).rejects.toMatchObject({ code: "bad_request" });
+  await expect(client.send("u:bob", 1, { mentions: "bob" as unknown as string[] })).rejects.toMatchObject({ code: "bad_request" });
+  await expect(client.sendNow("u:bob", 1, { mentions: ["\ud800"] })).rejects.toMatchObject({ code: "bad_request" });
+  expect(json.encode({ a: holes })).toBe('{"a":[1,null,2]}');
+});
+
+test("a message of the outbox that no codec writes is refused, and the next one is sent", async () => {
+  const store = memoryStore();
+  await store.append("outbox", { conv: "u:bob", cid: "poison", body: (() => {}) as unknown as Value, tried: 0 });
+  const { client, errors, server, peer } = await world(({ op }) => (op === "send" ? { ok: { id: "x", seq: 1, time: 7 } } : undefined), {
+    store: async () => ({ store }), codec: { ...json, encode: (frame) => (JSON.stringify(frame, (_, value: unknown) => (typeof value === "function" ? fail() : value))) },
+  });
+  await client.send("u:bob", 1);
+  await settle();
+  expect(sends(peer())).toMatchObject([{ body: 1 }]);
+  expect(server.peers).toHaveLength(1);
+  expect(errors).toEqual([]);
+  expect((await store.list("outbox", {})).map(({ value }) => value)).toMatchObject([{ cid: "poison", refused: { code: "bad_request" } }]);
+});
+
+function fail(): never {
+  throw new TypeError("no value of a frame");
+}
+
+test("a body that is changed after send is sent as it was", async () => {
+  const { client, peer } = await world(({ op, args }) => {
+    if (op !== "send") return undefined;
+    return sends(peer()).length === 1 ? { err: { code: "unavailable", retryAfterMs: 1 } } : { ok: { id: String(args.cid), seq: 1, time: 1 } };
+  });
+  const body = { n: [1], bytes: Buffer.from("a") };
+  const mentions = ["bob"];
+  await client.send("g:team", body, { mentions });
+  await settle();
+  body.n[0] = 2;
+  body.bytes[0] = 0;
+  mentions[0] = "carl";
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(sends(peer())).toMatchObject([{ body: { n: [1] } }, { body: { n: [1], bytes: new Uint8Array([97]) }, mentions: ["bob"] }]);
+});
+
+test("what was stored is told also when it cannot be acknowledged", async () => {
+  let buffered = 0;
+  const { client, heard, peer, server } = await world(undefined, {}, (Socket) =>
+    class extends Socket {
+      constructor(...args: ConstructorParameters<WebSocketConstructor>) {
+        super(...args);
+        Object.defineProperty(this, "bufferedAmount", { get: () => buffered });
+      }
+    });
+  buffered = 5 << 20;
+  peer().push("onNewMessage", { d: 1, messages: [message(1)], cursor: "c1" });
+  await settle();
+  expect(heard).toEqual([message(1)]);
+  expect((await client.localMessages("u:bob")).messages).toHaveLength(1);
+  buffered = 0;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(server.peers.length).toBeGreaterThan(1);
 });
