@@ -163,7 +163,7 @@ export interface Pending {
   readonly cid: string;
   readonly conv: string;
   readonly state: View<SendState>;
-  /** Resolves when the message is stored or refused; rejects (`closed`) if the client is closed before that. */
+  /** Resolves when the message is stored or refused; rejects if it is taken back (`aborted`) or the client is closed (`closed`) before that. */
   readonly settled: Promise<SendState>;
   /**
    * Takes the message back, if it was never written to a socket or has been

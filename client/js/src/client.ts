@@ -1,6 +1,6 @@
 /** A tab's client: it reads the store, appends to the outbox and asks the engine for all else. */
 import {
-  BelfryError, type Client, type ClientOptions, type Events, type Pending, type SendState, type Status,
+  BelfryError, type Client, type ClientOptions, type ErrorCode, type Events, type Pending, type SendState, type Status,
 } from "./api.ts";
 import { checkBody } from "./body.ts";
 import { asValue, conversation, localPage, reachesBeyond } from "./history.ts";
@@ -252,14 +252,19 @@ function pendingOf(base: Base, call: <M extends "cancel">(method: M, args: Calls
   });
   settled.catch(() => {}); // nobody has to wait for it
   const stop = base.listen((notice) => {
-    for (const one of notice.settled ?? []) if (one.conv === conv && one.cid === cid) settle(stateOf(one));
+    for (const one of notice.settled ?? []) {
+      if (one.conv !== conv || one.cid !== cid) continue;
+      if (one.state === "cancelled") quit("aborted", "the message was taken back");
+      else settle(stateOf(one));
+    }
     // The tab that led was closed: what it did last may not have been told.
     if (notice.changed?.all) void base.store.then((store) => lookUp(store, base, conv, cid)).then((found) => found && settle(found), () => {});
-    if (notice.status?.connection === "closed" && state.state === "queued") {
-      stop();
-      reject(new BelfryError("closed", "the message waits in the outbox"));
-    }
+    if (notice.status?.connection === "closed" && state.state === "queued") quit("closed", "the message waits in the outbox");
   });
+  const quit = (code: ErrorCode, message: string) => {
+    stop();
+    reject(new BelfryError(code, message));
+  };
   const settle = (to: SendState) => {
     if (state.state === "stored") return;
     state = to;
@@ -274,15 +279,11 @@ function pendingOf(base: Base, call: <M extends "cancel">(method: M, args: Calls
       return () => void watchers.delete(fn);
     },
   };
-  const cancel = async () => {
-    const done = await call("cancel", { conv, cid });
-    if (done) stop();
-    return done;
-  };
+  const cancel = () => call("cancel", { conv, cid });
   return { pending: { cid, conv, state: view, settled, cancel }, stop };
 }
 
-function stateOf(settled: Settled): SendState {
+function stateOf(settled: Exclude<Settled, { state: "cancelled" }>): SendState {
   if (settled.state === "refused") return { state: "refused", code: settled.code, message: settled.message };
   return { state: "stored", id: settled.id, seq: settled.seq, time: settled.time };
 }

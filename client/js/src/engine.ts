@@ -109,13 +109,10 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     const pushes: Push[] = [];
     let take = (push: Push): void => void pushes.push(push);
     const one = await dial({
-      url: urls[attempt % urls.length]!, codec, trace,
+      url: urls[attempt % urls.length]!, codec, trace, signal: stopped.signal,
       WebSocket: options.WebSocket ?? (globalThis.WebSocket as never),
       onPush: (push) => take(push),
     });
-    const stop = () => one.close();
-    stopped.signal.addEventListener("abort", stop);
-    void one.ended.then(() => stopped.signal.removeEventListener("abort", stop));
     try {
       const { manualRead, platform, recents, groupBacklog } = options;
       const args = {
@@ -384,7 +381,7 @@ async function applyReply(writer: Writer, store: Store, user: string, op: string
     const cursor = reply.cursor;
     return writer.commit((batch) => {
       const had = batch.entry(group);
-      batch.edit(group, { cursor: had.cursor || cursor, listed: true, time: had.time || Date.now() });
+      batch.edit(group, { cursor: had.cursor || cursor, listed: true, time: had.time || Date.now(), ...(!had.cursor && { top: false }) });
     });
   }
 }

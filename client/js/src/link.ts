@@ -46,8 +46,9 @@ export interface Changed {
   readonly all?: true;
 }
 
-/** What became of a message in the outbox; `cancelled` has no state of its own. */
+/** What became of a message in the outbox. */
 export type Settled =
+  | { readonly conv: string; readonly cid: string; readonly state: "cancelled" }
   | { readonly conv: string; readonly cid: string; readonly state: "stored"; readonly id: string; readonly seq: number; readonly time: number }
   | { readonly conv: string; readonly cid: string; readonly state: "refused"; readonly code: ErrorCode; readonly message: string };
 

@@ -226,6 +226,7 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
         const item = [...items.values()].find(({ send }) => send.conv === conv && send.cid === cid);
         if (!item || (item.send.tried > 0 && !item.send.refused)) return false;
         remove(batch, item);
+        batch.settled({ conv, cid, state: "cancelled" });
         batch.after(() => drop(item));
         return true;
       });

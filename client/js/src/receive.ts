@@ -208,7 +208,8 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       const conv = `g:${group}`;
       const left = event === "left" || event === "removed";
       await writer.commit((batch) => {
-        if (cursor) batch.edit(conv, { cursor, listed: true, time: Math.max(batch.entry(conv).time, args.time) });
+        // What came before the user joined was not pushed.
+        if (cursor) batch.edit(conv, { cursor, listed: true, top: false, time: Math.max(batch.entry(conv).time, args.time) });
         else if (batch.known(conv) && (event === "dismissed" || (left && (users?.includes(user) ?? by === user)))) {
           const { cursor: _, ...rest } = batch.entry(conv);
           batch.edit(conv, { ...rest, cursor: "", listed: false, unread: 0 });

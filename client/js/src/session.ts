@@ -44,11 +44,13 @@ export interface Dial {
   readonly codec: Codec;
   readonly WebSocket: WebSocketConstructor;
   readonly trace: Trace;
+  /** Ends the session, also before it is open. */
+  readonly signal: AbortSignal;
   onPush(push: Push): void;
 }
 
 /** Opens a session. Rejects with `offline` if it cannot within 10 s. */
-export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Session> {
+export function dial({ url, codec, WebSocket, trace, signal, onPush }: Dial): Promise<Session> {
   let socket: WebSocketLike;
   try {
     socket = new WebSocket(url, [codec.protocol]);
@@ -60,12 +62,15 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
   let lastID = 0;
   let maxFrame = 32 << 10; // until the login says more
   let heard = Date.now();
+  let asked = false; // nothing was heard since a ping
+  let silent: ReturnType<typeof setTimeout> | undefined;
   let over: ((ended: Ended) => void) | undefined;
   const ended = new Promise<Ended>((resolve) => (over = resolve));
 
   const end = (code: number, reason: string) => {
     if (!over) return;
     clearInterval(watch);
+    clearTimeout(silent);
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.onerror = () => {};
     for (const { reject } of waiting.values()) reject(new BelfryError("offline", "the connection ended", { unknown: true }));
@@ -120,6 +125,7 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
 
   const receive = (data: unknown) => {
     heard = Date.now();
+    asked = false;
     let frame: ServerFrame;
     try {
       frame = codec.decode(data);
@@ -145,14 +151,18 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
 
   const watch = setInterval(() => {
     if (Date.now() - heard < PING_MS) return;
-    const silent = setTimeout(() => close(4408, "no sign of life"), PONG_MS);
-    void session.request("ping", {}).catch(() => {}).finally(() => clearTimeout(silent));
+    asked = true; // also if it cannot be written because so much waits already
+    silent = setTimeout(() => asked && close(4408, "no sign of life"), PONG_MS);
+    session.request("ping", {}).catch(() => {});
   }, PING_MS);
 
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => close(4408, "the connection did not open in time"), CONNECT_MS);
+    const stop = () => close();
+    signal.addEventListener("abort", stop);
     void ended.then(({ code, reason }) => {
       clearTimeout(late);
+      signal.removeEventListener("abort", stop);
       reject(new BelfryError("offline", `cannot connect: ${reason || code}`));
     });
     socket.onopen = () => {
@@ -164,6 +174,7 @@ export function dial({ url, codec, WebSocket, trace, onPush }: Dial): Promise<Se
     socket.onmessage = (event: { data: unknown }) => receive(event.data);
     socket.onclose = (event: Ended) => end(event.code, event.reason);
     socket.onerror = () => end(1006, "the connection failed");
+    if (signal.aborted) close();
   });
 }
 

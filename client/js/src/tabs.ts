@@ -330,7 +330,7 @@ export function shareTabs(o: TabsOptions): Engine {
     return lead.call(method as keyof Calls, args as never, signal);
   };
   const ping = () => {
-    if (engine || !isVisible()) missed = 0;
+    if (engine || elected || !isVisible()) missed = 0;
     else if (missed++ >= PINGS) {
       missed = 0;
       race?.steal();

@@ -134,3 +134,74 @@ test("who was kicked, or got no token, can still sign out, and the store is eras
   expect(erased).toBe(1);
   await expect(client.signOut()).rejects.toMatchObject({ code: "closed" });
 });
+
+test("a message that is taken back settles as aborted, for whoever waits", async () => {
+  const { client, server, peer } = await world();
+  server.refuse.connections = true;
+  peer().close(1006);
+  await settle();
+  const [one, two] = [await client.send("u:bob", 1), await client.send("u:bob", 2, { cid: "two" })];
+  const all = Promise.all([one, two].map(({ settled }) => expect(settled).rejects.toMatchObject({ code: "aborted" })));
+  expect(await one.cancel()).toBe(true);
+  expect(await client.cancel("u:bob", "two")).toBe(true);
+  await all;
+});
+
+test("who joins a group again asks for what was said meanwhile", async () => {
+  const of = (seq: number) => message(seq, { id: `t${seq}`, conv: "g:team" });
+  const { client, peer } = await world({}, undefined, ({ op, args }) => {
+    if (op === "joinGroup") return { ok: { cursor: "t9" } };
+    return op === "getMessage" ? { ok: { ...args, messages: [of(2), of(3)], gaps: [], from: 2, to: 3, more: false } } : undefined;
+  });
+  const left = { group: "team", event: "left", by: "alice", users: ["alice"], time: 5 };
+  peer().push("onNewMessage", { d: 1, cursor: "c1", groupCursors: { team: "t1" }, messages: [of(1)] });
+  peer().push("onGroupEvent", left);
+  await settle();
+  await client.request("joinGroup", { group: "team" });
+  expect((await client.getMessages("g:team")).messages.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  peer().push("onGroupEvent", left);
+  peer().push("onGroupEvent", { ...left, event: "joined", cursor: "t10" });
+  await settle();
+  await client.getMessages("g:team");
+  expect(peer().requests.filter(({ op }) => op === "getMessage")).toHaveLength(2);
+});
+
+test("a link that takes nothing any more is left after a while of silence", async () => {
+  let buffered = 0;
+  const server = playServer(({ op }, peer) => {
+    if (op === "login") queueMicrotask(() => queueMicrotask(() => peer.push("onSynced", synced())));
+    return op === "login" ? loginOK("alice") : undefined;
+  });
+  class Slow extends server.WebSocket {
+    constructor(url: string, protocols: string[]) {
+      super(url, protocols);
+      Object.defineProperty(this, "bufferedAmount", { get: () => buffered });
+    }
+  }
+  const { client } = await world({ WebSocket: Slow });
+  buffered = 5 << 20;
+  await pass(34_000);
+  expect(client.status.getSnapshot().connection).toBe("online");
+  buffered = 0;
+  await pass(20_000);
+  expect(server.peers.length).toBeGreaterThan(1);
+});
+
+test("a client that is closed while it dials waits for nothing", async () => {
+  class Hole {
+    readonly bufferedAmount = 0;
+    readonly protocol = "";
+    binaryType = "";
+    onopen = null;
+    onmessage = null;
+    onclose = null;
+    onerror = null;
+    send() {}
+    close() {}
+  }
+  const { client } = await world({ WebSocket: Hole as never });
+  let closed = false;
+  void client.close().then(() => (closed = true));
+  await settle();
+  expect(closed).toBe(true);
+});

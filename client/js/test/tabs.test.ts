@@ -536,3 +536,21 @@ test("whatever tabs do, one writes at a time, and once they rest one leads and e
     },
   );
 });
+
+test("a tab whose engine takes long to start waits for it, and takes the lock from nobody", async () => {
+  const page = world.page("a");
+  let starts = 0;
+  const part = page.run(() =>
+    shareTabs({
+      name: "belfry alice", store, status, token: async () => "t",
+      start: async (fenced, token) => {
+        starts++;
+        await new Promise((resolve) => setTimeout(resolve, 20_000));
+        return fakeEngine(fenced, token);
+      },
+    }),
+  );
+  await pass(30_000);
+  expect([starts, part.leader()]).toEqual([1, true]);
+  await page.run(() => part.close());
+});
