@@ -93,6 +93,10 @@ func TestListedChanges(t *testing.T) {
 	if resp, _ := s.do(s.request("DELETE", "/v1/groups/team", "the-token-of-a-stranger", nil)); resp.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("a stranger: %d", resp.StatusCode)
 	}
+	tencent := `{"GroupId":"team","Sender_Account":"bob"}`
+	if resp, _ := s.do(s.request("POST", tencentPath+"?usersig=a-token-of-a-stranger", "", tencent)); resp.StatusCode != http.StatusOK {
+		t.Fatalf("a stranger in the form of Tencent: %d", resp.StatusCode)
+	}
 	s.must("GET", "/v1/groups/team", nil)
 	var all []obj
 	next := ""
