@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -742,6 +743,9 @@ func TestLocalOperations(t *testing.T) {
 		}
 		bad("Seq", c.ImportMessages("u:bob", []Message{{From: "bob", Body: body(1)}}))
 		bad("Body", c.ImportMessages("u:bob", []Message{{From: "bob", Seq: 1}}))
+		// The store could not read these again, nor then anything else.
+		bad("Mentions", c.ImportMessages("u:bob", []Message{{From: "bob", Seq: 1, Body: body(1), Mentions: []string{"\xff"}}}))
+		bad("Mentions", c.ImportMessages("u:bob", []Message{{From: "bob", Seq: 1, Body: body(1), Mentions: slices.Repeat([]string{"bob"}, protocol.MaxMentions+1)}}))
 		bad("seqs", c.DeleteLocalMessages("u:bob", 0))
 		_, err = c.Conversations(-1, 0)
 		bad("skip", err)

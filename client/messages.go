@@ -292,6 +292,8 @@ func (c *Client) ImportMessages(conv string, list []Message) error {
 			return wrong("Ephemeral", "must be false in message %d", i)
 		case m.TTL > protocol.MaxTTL:
 			return wrong("TTL", "must be at most %d in message %d", protocol.MaxTTL, i)
+		case len(m.Mentions) > protocol.MaxMentions || !validUsers(m.Mentions):
+			return wrong("Mentions", "must be at most %d in message %d; each %s", protocol.MaxMentions, i, protocol.UserRule)
 		}
 		if _, err := m.BodyValue(); err != nil {
 			return wrong("Body", "must be canonical msgpack in message %d", i)
