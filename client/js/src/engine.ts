@@ -330,6 +330,9 @@ async function prepare(options: ClientOptions, store: Store, writer: Writer, los
     if (!lost) return;
     batch.remove("messages", [], ["\uffff"]);
     for (const conv of writer.entries.keys()) batch.edit(conv, { covered: [], cursor: "", last: undefined });
+  }).catch((err: unknown) => {
+    // A new device on a full disk can do without its name there; the next start gets another one.
+    if (lost || stored !== undefined || !(err instanceof StoreError && err.failure === "quota")) throw err;
   });
   return device;
 }

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Client, ClientOptions, Message } from "../src/api.ts";
 import { createClient } from "../src/client.ts";
 import { memoryStore } from "../src/memory.ts";
-import type { Store } from "../src/store.ts";
+import { StoreError, type Store } from "../src/store.ts";
 import { loginOK, playServer, synced, type Answer, type Peer } from "./peer.ts";
 
 let clients: Client[] = [];
@@ -204,4 +204,16 @@ test("a client that is closed while it dials waits for nothing", async () => {
   void client.close().then(() => (closed = true));
   await settle();
   expect(closed).toBe(true);
+});
+
+test("a first start on a full disk goes on, and says that the disk is full", async () => {
+  const base = memoryStore();
+  let full = true;
+  const { client } = await world({
+    store: async () => ({ store: { ...base, write: (...args) => (full ? Promise.reject(new StoreError("quota")) : base.write(...args)) } }),
+  });
+  expect(client.status.getSnapshot()).toMatchObject({ leader: true, storage: { cause: "quota" } });
+  full = false;
+  await pass(30_000);
+  expect(client.status.getSnapshot()).toMatchObject({ synced: true });
 });
