@@ -82,7 +82,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     report(err);
     session?.close(1000, "the store failed");
   };
-  const outbox = newOutbox({ store, writer, user: options.user, failed, changed: () => setStatus({ outbox: outbox.count() }) });
+  const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count() }) });
   await outbox.load();
   const request = async (op: string, args: object, signal?: AbortSignal): Promise<unknown> => {
     if (over) throw over;

@@ -51,13 +51,15 @@ export interface OutboxOptions {
   readonly store: Store;
   readonly writer: Writer;
   readonly user: string;
+  /** By the server's clock, which nobody puts back. */
+  now(): number;
   /** `count` has changed. */
   changed(): void;
   /** The store failed. */
   failed(err: unknown): void;
 }
 
-export function newOutbox({ store, writer, user, changed, failed }: OutboxOptions): Outbox {
+export function newOutbox({ store, writer, user, now, changed, failed }: OutboxOptions): Outbox {
   const items = new Map<number, Item>();
   let last = 0; // the highest key that was loaded
   let session: Session | undefined;
@@ -132,7 +134,7 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
   /** What may reach the server is known to have been tried, should this process end now. */
   const markTried = async (wave: readonly Item[]) => {
     if (wave.length === 0) return;
-    const tried = Date.now();
+    const tried = now();
     await writer.commit((batch) => {
       for (const item of wave) {
         if (!items.has(item.key)) continue;
@@ -146,7 +148,7 @@ export function newOutbox({ store, writer, user, changed, failed }: OutboxOption
   const write = async (to: Session, item: Item) => {
     item.flying = true;
     const { conv, cid, body, ttl, mentions, tried } = item.send;
-    const age = Date.now() - tried;
+    const age = now() - tried;
     const retry = (age > RETRY_AFTER_MS || age < 0) && { retry: true };
     try {
       const ok = await to.request("send", { conv, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }), ...retry });

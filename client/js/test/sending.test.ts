@@ -145,3 +145,22 @@ test("what was stored is told also when it cannot be acknowledged", async () => 
   await vi.advanceTimersByTimeAsync(60_000);
   expect(server.peers.length).toBeGreaterThan(1);
 });
+
+test("a repeat is marked as one also when the clock was put back", async () => {
+  const start = Date.now();
+  const { client, peer } = await world(({ op }) => {
+    if (op === "login") return { ok: { ...loginOK("alice").ok, serverTime: start + performance.now() } };
+    return undefined;
+  });
+  const began = performance.now();
+  await client.send("u:bob", 1);
+  await settle();
+  expect(sends(peer())).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(120_000 - (performance.now() - began));
+  vi.setSystemTime(start + 1000);
+  const first = peer();
+  first.close(1006);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(peer()).not.toBe(first);
+  expect(sends(peer())).toMatchObject([{ body: 1, retry: true }]);
+});
