@@ -157,6 +157,7 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
         const message: Message = { id, conv, from: user, seq, time, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }) };
         if (!settle(batch, message) || !seq) return; // a live group stores nothing
         if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
+        batch.edit(conv, { markedUnread: false });
         if (conv.startsWith("g:")) batch.edit(conv, { readSeq: Math.max(batch.entry(conv).readSeq, seq), unread: 0 });
       });
     } catch (err) {

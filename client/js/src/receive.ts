@@ -237,7 +237,7 @@ export function newMessage(batch: Batch, message: Message, unstored: boolean): v
   const { conv, seq, time } = message;
   batch.message(message);
   if (seq <= batch.entry(conv).lastSeq) return;
-  batch.edit(conv, { lastSeq: seq, time, listed: true, markedUnread: false, last: unstored ? undefined : message });
+  batch.edit(conv, { lastSeq: seq, time, listed: true, last: unstored ? undefined : message });
 }
 
 /** Takes over an entry of a list of conversations. */
@@ -265,11 +265,13 @@ export async function readTo(batch: Batch, store: Store, conv: string, seq: numb
   if (!batch.known(conv)) return;
   const { readSeq, newest, unread: had = 0 } = batch.entry(conv);
   const to = Math.max(readSeq, Math.min(seq, newest));
+  // A report of another device may be an automatic one, which leaves the mark; onConversationChanged says so if it does not.
+  const own = unread !== undefined;
   if (unread === undefined && had > 0) {
     const above = await rows(store, conv, to + 1, newest, MAX_COUNTED);
     unread = Math.min(had, above.filter((row) => "id" in row && row.from !== user).length);
   }
-  batch.edit(conv, { readSeq: to, unread: unread ?? 0, markedUnread: false });
+  batch.edit(conv, { readSeq: to, unread: unread ?? 0, ...(own && { markedUnread: false }) });
 }
 
 /** Makes messages gaps, in one write for those that are near each other. With `sender` only that member's that are held. */

@@ -164,3 +164,29 @@ test("a repeat is marked as one also when the clock was put back", async () => {
   expect(peer()).not.toBe(first);
   expect(sends(peer())).toMatchObject([{ body: 1, retry: true }]);
 });
+
+test("a mark as unread is taken back by what the user sends, and reads here, not by what comes", async () => {
+  const { client, peer } = await world(({ op }) => {
+    if (op === "send") return { ok: { id: "x", seq: 3, time: 7 } };
+    return op === "readReport" ? { ok: { unread: 0 } } : undefined;
+  });
+  const list = client.conversations();
+  const stop = list.subscribe(() => {});
+  const marked = async () => {
+    await settle();
+    return list.getSnapshot().list[0]?.markedUnread;
+  };
+  const mark = () => peer().push("onConversationChanged", { conv: "u:bob", muted: false, pinned: false, unread: true });
+  peer().push("onNewMessage", { d: 1, messages: [message(1)], cursor: "c1" });
+  mark();
+  peer().push("onNewMessage", { d: 2, messages: [message(2)], cursor: "c2" });
+  peer().push("onReadReport", { conv: "u:bob", seq: 2 });
+  expect(await marked()).toBe(true);
+  await client.readReport("u:bob", 2);
+  expect(await marked()).toBe(false);
+  mark();
+  expect(await marked()).toBe(true);
+  await client.send("u:bob", 1);
+  expect(await marked()).toBe(false);
+  stop();
+});
