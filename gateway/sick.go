@@ -145,6 +145,25 @@ func (g *Gateway) InspectSick(limit int) (sick inspect.Sick) {
 	return sick
 }
 
+// InspectForget implements inspect.Sessions.
+func (g *Gateway) InspectForget(user string) {
+	k := &g.sick
+	k.logins.Forget(user)
+	k.refused.Forget(user)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for kind, ring := range k.closed {
+		held := ring[:min(k.closing[kind], keptClosed)]
+		left := slices.DeleteFunc(slices.Clone(held), func(c inspect.Closed) bool { return c.User == user })
+		if len(left) == len(held) {
+			continue
+		}
+		slices.SortFunc(left, func(a, b inspect.Closed) int { return cmp.Compare(a.Time, b.Time) })
+		clear(held)
+		k.closing[kind] = copy(held, left)
+	}
+}
+
 // inspect tells how a session does that has logged in.
 func (s *session) inspect() inspect.Session {
 	s.mu.Lock()

@@ -118,6 +118,21 @@ func TestClosedConnectionsOfEachKindAreKept(t *testing.T) {
 		if !slices.ContainsFunc(closed, func(c inspect.Closed) bool { return c.User == "bob" }) {
 			t.Error("bob's is not among them")
 		}
+		for range keptClosed + 5 { // the ring has gone round
+			k.ended(user, closedSilent)
+		}
+		other := &session{gateway: e.gateway, user: "carol"}
+		other.number.Store(8)
+		k.ended(other, closedSilent)
+		e.gateway.InspectForget("bob")
+		k.ended(other, closedSilent)
+		counts := map[string]int{}
+		for _, c := range e.gateway.InspectSick(1000).Closed {
+			counts[c.User]++
+		}
+		if len(counts) != 2 || counts["carol"] != 2 || counts[""] != keptClosed {
+			t.Errorf("once bob is forgotten there are %v, want 2 of carol and all without a login", counts)
+		}
 	})
 }
 
@@ -139,6 +154,10 @@ func TestReconnectingAndLimitedAreTold(t *testing.T) {
 		}
 		if len(sick.Limited) != 1 || sick.Limited[0].User != "bob" || sick.Limited[0].Op != "send" || sick.Limited[0].Refused < 10 {
 			t.Errorf("limited = %+v, want bob's sends", sick.Limited)
+		}
+		e.gateway.InspectForget("bob")
+		if sick := e.gateway.InspectSick(10); len(sick.Reconnecting)+len(sick.Limited) != 0 {
+			t.Errorf("once bob is forgotten: %+v", sick)
 		}
 	})
 }

@@ -78,6 +78,13 @@ func (l *losses) note(u *user, kind LossKind, messages, bytes int, now int64) {
 	latest[oldest] = fresh
 }
 
+// forget leaves a user out of what is remembered.
+func (l *losses) forget(user command.UserID) {
+	for kind := range l.latest {
+		l.latest[kind] = slices.DeleteFunc(l.latest[kind], func(e Loss) bool { return e.User == user })
+	}
+}
+
 // Losses returns what limits took since this replica was opened: totals by kind, and from
 // whom of late, the newest first.
 func (s *State) Losses() (totals []LossTotal, latest []Loss) {

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/belfry-im/belfry/shard/command"
@@ -189,6 +190,13 @@ func TestLosses(t *testing.T) {
 	}
 	if counts[LostQueue] != keptLosses {
 		t.Errorf("%d queues are remembered, want %d", counts[LostQueue], keptLosses)
+	}
+
+	erased := fmt.Sprint("user", 2*keptLosses-1)
+	b.do(&command.EraseUser{User: command.UserID(erased), MaxWork: 1 << 30})
+	_, latest = b.s.Losses()
+	if slices.ContainsFunc(latest, func(l Loss) bool { return l.User == command.UserID(erased) }) {
+		t.Error("an erased user is still remembered")
 	}
 
 	b.do(&command.RaiseCutoff{Cutoff: b.now - 1, MaxWork: 1 << 30})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/shard/command"
 )
 
@@ -67,5 +68,7 @@ func (a *API) eraseUser(ctx context.Context, in *UserPath) (*struct{}, error) {
 	if err := a.backend.EraseUser(waiting, user); err != nil {
 		return nil, a.errorOf(err)
 	}
+	// What nodes noted of the user's connections. One that does not answer now replaces it in time.
+	a.config.Inspect.Gather(ctx, inspect.Request{What: inspect.WhatForget, User: string(in.User)})
 	return nil, nil
 }

@@ -177,13 +177,46 @@ func (a *API) getSick(ctx context.Context, in *topInput) (*sickOutput, error) {
 	b.Missing = missing
 	for _, r := range reports {
 		b.Behind, b.Closed = append(b.Behind, r.Sick.Behind...), append(b.Closed, r.Sick.Closed...)
-		b.Reconnecting, b.Limited = append(b.Reconnecting, r.Sick.Reconnecting...), append(b.Limited, r.Sick.Limited...)
+		for _, one := range r.Sick.Reconnecting {
+			b.Reconnecting = together(b.Reconnecting, one, func(of, more *inspect.Reconnecting) bool {
+				if of.User != more.User || of.Device != more.Device {
+					return false
+				}
+				of.Logins += more.Logins
+				if more.Last > of.Last {
+					of.Last, of.Node = more.Last, more.Node
+				}
+				return true
+			})
+		}
+		for _, one := range r.Sick.Limited {
+			b.Limited = together(b.Limited, one, func(of, more *inspect.Limited) bool {
+				if of.User != more.User || of.Op != more.Op {
+					return false
+				}
+				of.Refused += more.Refused
+				if more.Last > of.Last {
+					of.Last, of.Node = more.Last, more.Node
+				}
+				return true
+			})
+		}
 	}
 	b.Behind = top(b.Behind, in.Limit, func(s *inspect.Session) int64 { return int64(s.UnackedBytes) })
 	b.Closed = top(b.Closed, in.Limit, func(c *inspect.Closed) int64 { return c.Time })
 	b.Reconnecting = top(b.Reconnecting, in.Limit, func(r *inspect.Reconnecting) int64 { return int64(r.Logins) })
 	b.Limited = top(b.Limited, in.Limit, func(l *inspect.Limited) int64 { return int64(l.Refused) })
 	return out, nil
+}
+
+// together adds one to the element of a list that merge lets it be part of, else to its end.
+func together[T any](list []T, one T, merge func(of, more *T) bool) []T {
+	for i := range list {
+		if merge(&list[i], &one) {
+			return list
+		}
+	}
+	return append(list, one)
 }
 
 // top returns the limit elements of a list that have the most, the most first.

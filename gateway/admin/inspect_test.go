@@ -52,6 +52,52 @@ func (f fakeSessions) InspectSick(int) inspect.Sick {
 	}
 }
 
+func (fakeSessions) InspectForget(string) {}
+
+// countingSessions has one device that logs in again and again, at each of the nodes.
+type countingSessions struct {
+	fakeSessions
+	forgot chan string
+}
+
+func (countingSessions) InspectSick(int) inspect.Sick {
+	return inspect.Sick{
+		Reconnecting: []inspect.Reconnecting{{User: "bob", Device: "phone", Logins: 9, Last: 5}},
+		Limited:      []inspect.Limited{{User: "bob", Op: "send", Refused: 4, Last: 5}, {User: "bob", Op: "typing", Refused: 3, Last: 6}},
+	}
+}
+
+func (s countingSessions) InspectForget(user string) { s.forgot <- user }
+
+// What comes often is counted over all nodes, and an erased user is forgotten by all.
+func TestSickOfSeveralNodes(t *testing.T) {
+	t.Parallel()
+	forgot := make(chan string, 2)
+	s := newServer(t, func(c *Config) {
+		here, there := inspect.New("here"), inspect.New("there")
+		here.SetSessions(countingSessions{forgot: forgot})
+		there.SetSessions(countingSessions{forgot: forgot})
+		here.Peers = fakePeers{here, there}
+		c.Inspect = here
+	})
+	sick := s.must("GET", "/v1/sick", nil)
+	if list := sick["reconnecting"].([]any); len(list) != 1 || list[0].(obj)["logins"] != 18.0 {
+		t.Errorf("reconnecting = %v, want bob's phone, 18 times", list)
+	}
+	limited := sick["limited"].([]any)
+	if len(limited) != 2 || limited[0].(obj)["refused"] != 8.0 || limited[1].(obj)["op"] != "typing" {
+		t.Errorf("limited = %v, want 8 sends and 6 typing", limited)
+	}
+	s.must("POST", "/v1/messages", obj{"from": "alice", "to": "u:bob", "cid": "1", "body": 1})
+	s.arrived("bob", "alice", 1)
+	s.must("DELETE", "/v1/users/bob", nil)
+	for range 2 {
+		if user := <-forgot; user != "bob" {
+			t.Errorf("%s is forgotten, want bob", user)
+		}
+	}
+}
+
 // A message is found by its id alone, in as many calls as the answer says.
 func TestFindMessageByID(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ const (
 	WhatView     What = "view"
 	WhatSettings What = "settings"
 	WhatChanges  What = "changes" // behind After, at most Limit
+	WhatForget   What = "forget"  // nothing: the node forgets what it noted of User, who is erased
 )
 
 // A Request is what one node asks all. Fields that a node does not know it skips.
@@ -143,6 +144,8 @@ type Sessions interface {
 	InspectFrames(user string, session uint64) ([]Frame, bool)
 	// InspectSick returns at most limit of each kind.
 	InspectSick(limit int) Sick
+	// InspectForget leaves a user out of what InspectSick returns.
+	InspectForget(user string)
 }
 
 // Peers ask all nodes of a cluster, this one too, and call each for one answer at a time.
@@ -189,6 +192,8 @@ func (l *Local) Report(r *Request) Report {
 			report.Frames, report.HasFrame = (*of).InspectFrames(r.User, r.Session)
 		case WhatSick:
 			report.Sick = (*of).InspectSick(r.Limit)
+		case WhatForget:
+			(*of).InspectForget(r.User)
 		}
 	}
 	report.name()

@@ -126,6 +126,7 @@ func (s someSessions) InspectFrames(_ string, n uint64) ([]Frame, bool) {
 	}
 	return nil, false
 }
+func (someSessions) InspectForget(string)   {}
 func (s someSessions) InspectSick(int) Sick { return Sick{Closed: []Closed{{Code: 4413}}} }
 
 func TestGather(t *testing.T) {

@@ -66,6 +66,14 @@ func (o *Often) Add(a, b string, at time.Time) {
 	o.now[least] = fresh
 }
 
+// Forget leaves out pairs that begin with a.
+func (o *Often) Forget(a string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	of := func(p pair) bool { return p.a == a }
+	o.now, o.before = slices.DeleteFunc(o.now, of), slices.DeleteFunc(o.before, of)
+}
+
 // turn begins another span if the present one is over. The caller holds mu.
 func (o *Often) turn(at time.Time) {
 	switch since := at.Sub(o.began); {
