@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -32,6 +33,7 @@ type call struct {
 	id       uint64 // of the request; the older of two calls has the lower
 	entry    uint64 // its place in the outbox on disk, if kept
 	saving   bool   // it is on its way to the disk, and not to be written before
+	unsent   bool   // it was canceled before it was written
 	state    callState
 	written  time.Time   // for the first time; zero before
 	refusals int         // temporary ones so far
@@ -57,6 +59,16 @@ const (
 // answer came. "unavailable" is not final: whoever answers so may not know the
 // outcome.
 func (c *call) maybeDone() bool { return !c.written.IsZero() }
+
+// undone reports whether the call was canceled and is on disk still.
+func (c *call) undone() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return c.kept && errors.Is(c.err, ErrCanceled)
+	}
+}
 
 // readAnswer decodes the answer to the call into ok, or passes it to sent.
 func (c *call) readAnswer(answer protocol.Raw) error {

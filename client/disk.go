@@ -46,8 +46,9 @@ type disk struct {
 	tail tails
 	busy map[protocol.Conv]chan struct{} // conversations that are being filled
 
-	settled chan struct{} // has a value if there is something to settle
-	calls   []*call       // kept calls that have ended; guarded by mu
+	settled  chan struct{} // has a value if there is something to settle
+	calls    []*call       // kept calls that have ended and are on disk still; guarded by mu
+	settling sync.Mutex    // held while calls are settled; before mu
 }
 
 // tails says of which conversations the store is sure to have the newest seq: the

@@ -78,7 +78,7 @@
 // With a store Queue returns when the message is on disk. It has the same cid for ever,
 // and goes out in its turn, in this process or a later one, until the server has answered:
 // stored, or refused for good. An unknown outcome is no outcome: it is ErrQueued, and
-// Pending lists the message. Cancel takes it out. What an earlier process has queued is
+// Pending lists the message. Cancel takes it out; it says so once the disk does. What an earlier process has queued is
 // marked as a repeat, for which the server looks in all its history; past 6 days that might not be enough, and the message waits for the application
 // to decide: see Outgoing.Stale. OnSent tells outcomes; one may be missed if the process
 // ends meanwhile, and is then found in the conversation by its cid.

@@ -207,7 +207,7 @@ func (o *outbox) settle(m *protocol.Message) bool {
 func (o *outbox) abandon(c *call, cause error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if c.state == callDone {
+	if c.state == callDone && !c.undone() {
 		return c.err
 	}
 	err := cause
@@ -224,16 +224,27 @@ func (o *outbox) abandon(c *call, cause error) error {
 	return c.err
 }
 
-// cancel ends a call, and reports whether it was never written.
+// cancel ends a call, and reports whether this call of it or an earlier one has kept it
+// from being written.
 func (o *outbox) cancel(c *call) (unsent bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if c.state == callDone {
-		return false
+	if c.state != callDone {
+		c.unsent = !c.maybeDone()
+		o.finish(c, ErrCanceled)
 	}
-	unsent = !c.maybeDone()
-	o.finish(c, ErrCanceled)
-	return unsent
+	return c.unsent
+}
+
+// leave ends a kept call that has its outcome and is on disk still, for a later client: what
+// was canceled goes out then.
+func (o *outbox) leave(c *call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if errors.Is(c.err, ErrCanceled) {
+		c.err = errors.Join(o.closed, ErrQueued)
+	}
+	close(c.done)
 }
 
 // keptCalls lists the calls that are on disk, in order.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -30,8 +31,22 @@ func (c *Client) Pending() []*Outgoing {
 		return nil
 	}
 	list := slices.Clone(c.stale())
-	for _, call := range c.out.keptCalls() {
+	kept := append(c.out.keptCalls(), c.disk.canceled()...)
+	slices.SortFunc(kept, func(a, b *call) int { return cmp.Compare(a.entry, b.entry) })
+	for _, call := range kept {
 		list = append(list, call.outgoing)
+	}
+	return list
+}
+
+// canceled lists the calls that were taken back and are on disk still.
+func (d *disk) canceled() (list []*call) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, call := range d.calls {
+		if errors.Is(call.err, ErrCanceled) {
+			list = append(list, call)
+		}
 	}
 	return list
 }
@@ -93,16 +108,22 @@ func (c *Client) save(call *call) error {
 		N: call.entry, Conv: a.Conv, CID: a.CID, Body: a.Body, TTL: a.TTL, Mentions: a.Mentions, Queued: call.queued.UnixMilli(),
 	}
 	err := c.disk.Update(func(t *store.Tx) { t.AddOutgoing(o) })
+	if err == nil {
+		c.disk.wakeSettler()
+	}
 	c.out.saved(call, err)
 	return err
 }
 
 // settle takes over a kept call that has ended.
 func (c *Client) settle(call *call) {
-	d := c.disk
-	d.mu.Lock()
-	d.calls = append(d.calls, call)
-	d.mu.Unlock()
+	c.disk.mu.Lock()
+	c.disk.calls = append(c.disk.calls, call)
+	c.disk.mu.Unlock()
+	c.disk.wakeSettler()
+}
+
+func (d *disk) wakeSettler() {
 	select {
 	case d.settled <- struct{}{}:
 	default:
@@ -110,27 +131,42 @@ func (c *Client) settle(call *call) {
 }
 
 // settleAll moves messages that have an answer from the outbox to their place in the
-// conversation, until the client ends.
+// conversation, until the client ends. While that cannot be written they wait, and it is
+// tried again: no more of them can gather than were in the outbox, for nothing gets there
+// meanwhile.
 func (c *Client) settleAll() {
 	defer close(c.settledAll)
-	for ended := false; !ended; {
+	pauses := backoff{least: time.Second, most: 30 * time.Second}
+	var again <-chan time.Time
+	for {
 		select {
 		case <-c.disk.settled:
+		case <-again:
 		case <-c.ended:
-			ended = true
+			c.settleLast()
+			return
 		}
-		c.settleSome()
+		again = nil
+		if c.settleSome() == nil {
+			pauses.reset()
+		} else {
+			again = time.After(time.Second + pauses.next())
+		}
 	}
 }
 
-func (c *Client) settleSome() {
+// settleSome settles all calls that have ended up to now, and tells so. On an error it has
+// settled none.
+func (c *Client) settleSome() error {
 	d := c.disk
+	d.settling.Lock()
+	defer d.settling.Unlock()
 	d.mu.Lock()
 	calls := d.calls
 	d.calls = nil
 	d.mu.Unlock()
 	if len(calls) == 0 {
-		return
+		return nil
 	}
 	user := c.User()
 	err := d.Update(func(t *store.Tx) {
@@ -148,8 +184,11 @@ func (c *Client) settleSome() {
 		}
 	})
 	if err != nil {
-		// They stay in the outbox, and the server recognizes the repeats.
 		c.cfg.Log.Error("sent messages not moved in the store", "err", err)
+		d.mu.Lock()
+		d.calls = append(calls, d.calls...)
+		d.mu.Unlock()
+		return err
 	}
 	for _, call := range calls {
 		close(call.done)
@@ -158,6 +197,24 @@ func (c *Client) settleSome() {
 			c.in.put(event{kind: eventSent, run: func() { c.cfg.OnSent(told) }})
 		}
 	}
+	return nil
+}
+
+// settleLast is settleSome at the client's end. What cannot be written then is left to a
+// later client: the server recognizes what it has stored.
+func (c *Client) settleLast() {
+	if c.settleSome() == nil {
+		return
+	}
+	d := c.disk
+	d.settling.Lock()
+	defer d.settling.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, call := range d.calls {
+		c.out.leave(call)
+	}
+	d.calls = nil
 }
 
 // Conv is the conversation that the message goes to.
@@ -177,37 +234,42 @@ func (p *Outgoing) Stale() bool { return p.stale }
 // Cancel takes a message back that has no answer yet; it is not written again. It reports
 // whether it was never written, so that nobody gets it. If not, it may have been stored.
 // Without a store, too, the error of Wait is then ErrCanceled.
+//
+// It reports false as well if the message could not be taken out of the outbox on disk.
+// The client tries that again, and so does a further Cancel. Until then Pending lists the
+// message, and if the process ends, the next one sends it.
 func (p *Outgoing) Cancel() (unsent bool) {
 	if p.stale {
 		p.c.cancelStale(p)
 		return false
 	}
 	unsent = p.out.cancel(p.call)
-	if p.call.kept {
-		<-p.call.done
+	if p.call.kept && p.c.settleSome() != nil {
+		return false
 	}
+	<-p.call.done
 	return unsent && errors.Is(p.call.err, ErrCanceled)
 }
 
 func (c *Client) cancelStale(p *Outgoing) {
-	c.mu.Lock()
-	before := len(c.leftAlone)
-	c.leftAlone = slices.DeleteFunc(slices.Clone(c.leftAlone), func(o *Outgoing) bool { return o == p })
-	found := len(c.leftAlone) < before
-	c.mu.Unlock()
-	if !found {
-		return
-	}
-	p.call.err = ErrCanceled
 	if err := c.disk.Update(func(t *store.Tx) { t.DropOutgoing(p.call.entry) }); err != nil {
 		c.cfg.Log.Error("message not taken out of the outbox", "err", err)
+		return
 	}
-	close(p.call.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := slices.DeleteFunc(slices.Clone(c.leftAlone), func(o *Outgoing) bool { return o == p })
+	if len(left) < len(c.leftAlone) {
+		c.leftAlone = left
+		p.call.err = ErrCanceled
+		close(p.call.done)
+	}
 }
 
 // Wait waits for the answer as Send does. If ctx ends first, a message that was not
 // written yet is taken back, and one that was is not repeated; but one that is in the
-// outbox on disk stays there, and the error is ErrQueued with that of ctx.
+// outbox on disk stays there, and the error is ErrQueued with that of ctx. What is in the
+// outbox on disk is waited for until the store has the outcome, too.
 func (p *Outgoing) Wait(ctx context.Context) (SendResult, error) {
 	err := p.out.wait(ctx, p.call)
 	if errors.Is(err, ErrQueued) {
