@@ -72,13 +72,10 @@ func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unrea
 		return 0, err
 	}
 	var ok protocol.ReadReportOK
-	if err = c.ask(ctx, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq}); err != nil {
-		return 0, err
-	}
-	return ok.Unread, c.store(of, func(t *store.Tx) {
-		t.Read(of, seq, c.disk.User())
-		t.SetUnread(of, ok.Unread)
+	err = c.agree(ctx, of, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq}, func(t *store.Tx, newest uint64) {
+		t.Reported(of, seq, ok.Unread, newest, c.disk.User())
 	})
+	return ok.Unread, err
 }
 
 // Recall takes back a message for everybody. Once the server's recall window (2
@@ -98,10 +95,9 @@ func (c *Client) DeleteMessages(ctx context.Context, conv string, seqs ...uint64
 	if err != nil {
 		return err
 	}
-	if err := c.ask(ctx, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs}); err != nil {
-		return err
-	}
-	return c.store(of, func(t *store.Tx) { t.DeleteMessages(of, seqs, c.disk.User()) })
+	return c.agree(ctx, of, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs}, func(t *store.Tx, _ uint64) {
+		t.DeleteMessages(of, seqs, c.disk.User())
+	})
 }
 
 // DeleteLocalMessages removes 1-100 messages from the store alone, for good: they are not
@@ -131,16 +127,17 @@ func messagesOf(conv string, seqs []uint64) (protocol.Conv, error) {
 
 // DeleteConversation takes a conversation off the user's recents and its messages
 // out of the user's offline queue. With messages it deletes the history, too.
-// Other users keep theirs. The store does the same with what it has up to now.
+// Other users keep theirs. The store does the same with what it had at the call: what came
+// since stays.
 func (c *Client) DeleteConversation(ctx context.Context, conv string, messages bool) error {
 	of, err := protocol.ParseConv(conv)
 	if err != nil {
 		return err
 	}
-	if err := c.ask(ctx, protocol.OpDeleteConversation, nil, &protocol.DeleteConversationArgs{Conv: of, Messages: messages}); err != nil {
-		return err
-	}
-	return c.store(of, func(t *store.Tx) { t.DeleteConversation(of, t.Entry(of).End, messages, c.disk.User()) })
+	args := &protocol.DeleteConversationArgs{Conv: of, Messages: messages}
+	return c.agree(ctx, of, protocol.OpDeleteConversation, nil, args, func(t *store.Tx, newest uint64) {
+		t.DeleteConversation(of, newest, messages, c.disk.User())
+	})
 }
 
 // DeleteLocalConversation does what DeleteConversation does in the store alone. A new message
@@ -156,7 +153,30 @@ func (c *Client) DeleteLocalConversation(conv string, messages bool) error {
 	return c.store(of, func(t *store.Tx) { t.DeleteConversation(of, t.Entry(of).End, messages, c.disk.User()) })
 }
 
-// store writes to the store what the server has agreed to, if the conversation is stored.
+// agree makes a request as ask does, and writes into the store with f what the server has
+// agreed to, if the conversation is stored. newest is the seq that was the highest known to be
+// taken when the request was made. If the store was reset meanwhile, seqs may name
+// other messages now, and nothing is written.
+func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok payload, args protocol.Args, f func(t *store.Tx, newest uint64)) error {
+	if !c.disk.stores(conv) {
+		return c.ask(ctx, op, ok, args)
+	}
+	var newest uint64
+	resets := c.disk.resets.Load()
+	if err := c.disk.View(func(t *store.Tx) { newest = t.Entry(conv).End }); err != nil {
+		return err
+	}
+	if err := c.ask(ctx, op, ok, args); err != nil {
+		return err
+	}
+	return c.store(conv, func(t *store.Tx) {
+		if c.disk.resets.Load() == resets {
+			f(t, newest)
+		}
+	})
+}
+
+// store writes into the store, if the conversation is stored.
 func (c *Client) store(conv protocol.Conv, f func(*store.Tx)) error {
 	if !c.disk.stores(conv) {
 		return nil

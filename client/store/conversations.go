@@ -132,6 +132,21 @@ func (t *Tx) SetUnread(conv protocol.Conv, n int) {
 	t.setEntry(conv, &e)
 }
 
+// Reported notes that the user has read a conversation up to seq, and takes over the count
+// of what is unread that the server gave in its answer. newest is the Entry.End of before
+// the report: what came since may not be in that count.
+func (t *Tx) Reported(conv protocol.Conv, seq uint64, count int, newest uint64, user string) {
+	t.Read(conv, seq, user)
+	e := t.entry(conv)
+	since := e
+	since.Floor = max(e.Floor, newest)
+	e.Unread = uint64(max(count, 0)) + t.unread(&since, conv, user)
+	if e.Followed { // it counted what came since, or counts what is to come
+		e.Unread = min(e.Unread, e.End-min(e.ReadSeq, e.End))
+	}
+	t.setEntry(conv, &e)
+}
+
 // Follow notes that the newest seq of a conversation is known: see Entry.Followed.
 func (t *Tx) Follow(conv protocol.Conv) {
 	if e := t.entry(conv); !e.Followed {
