@@ -28,6 +28,7 @@ type call struct {
 	kept, restored bool
 	queued         time.Time
 	outgoing       *Outgoing // of a send
+	login          uint64    // with a store: number of the login in whose session the answer came
 
 	// Guarded by outbox.mu; err is free to read once done is closed.
 	id       uint64 // of the request; the older of two calls has the lower

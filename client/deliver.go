@@ -109,7 +109,7 @@ func (s *session) deliver(p protocol.NewMessage) {
 		case m.Ephemeral: // stored nowhere: it cannot come again
 		case !c.had.add(m.ID):
 			continue
-		case m.From == s.user && c.out.settle(m):
+		case m.From == s.user && c.out.settle(m, 0):
 			continue // the answer to a send of this very client
 		}
 		fresh = append(fresh, *m)

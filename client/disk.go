@@ -38,6 +38,7 @@ type disk struct {
 
 	login   atomic.Uint64    // number of the present session in the store
 	resets  atomic.Uint64    // how often the store was reset
+	resetIn atomic.Uint64    // number of the session that did so last
 	handled uint64           // newest delivery that is done with; used by the dispatching goroutine alone
 	left    []store.Delivery // what earlier processes have not handled; used by New, then by the dispatching goroutine
 

@@ -60,7 +60,7 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 				c.disk.knowTail(m.Conv)
 			}
 		}
-		own := m.From == s.user && (c.out.settle(m) || c.had.has(m.ID))
+		own := m.From == s.user && (c.out.settle(m, s.login) || c.had.has(m.ID))
 		switch {
 		case m.Ephemeral:
 		case m.Seq == 0 || !stores:
@@ -94,6 +94,7 @@ func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 	if p.Reset {
 		t.Reset(s.login, s.firstDelivery)
 		s.c.disk.resets.Add(1)
+		s.c.disk.resetIn.Store(s.login)
 	}
 	t.Synced(p, !s.c.cfg.ManualRead)
 	t.MoveCursor(p.Cursor, groupCursors(p))

@@ -184,9 +184,9 @@ func (o *outbox) answer(id uint64, ok protocol.Raw, refusal *Error) {
 }
 
 // settle ends a send whose message was pushed instead of its reply: the
-// connection broke between the two, and the next login brought the message. It
-// reports whether there was such a send.
-func (o *outbox) settle(m *protocol.Message) bool {
+// connection broke between the two, and the next login brought the message, whose number
+// with a store is login. It reports whether there was such a send.
+func (o *outbox) settle(m *protocol.Message, login uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	lane := o.lanes[m.Conv]
@@ -198,6 +198,7 @@ func (o *outbox) settle(m *protocol.Message) bool {
 	}
 	c := lane[i]
 	c.sent(protocol.SendOK{ID: m.ID, Seq: m.Seq, Time: m.Time})
+	c.login = login
 	o.finish(c, nil)
 	return true
 }

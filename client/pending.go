@@ -117,6 +117,9 @@ func (c *Client) save(call *call) error {
 
 // settle takes over a kept call that has ended.
 func (c *Client) settle(call *call) {
+	if call.login == 0 {
+		call.login = c.disk.login.Load() // not later: a reset of the next session must drop the message
+	}
 	c.disk.mu.Lock()
 	c.disk.calls = append(c.disk.calls, call)
 	c.disk.mu.Unlock()
@@ -173,14 +176,14 @@ func (c *Client) settleSome() error {
 		for _, call := range calls {
 			t.DropOutgoing(call.entry)
 			r := call.outgoing.result
-			if call.err != nil || r.Seq == 0 || !d.stores(call.send.Conv) {
+			if call.err != nil || r.Seq == 0 || !d.stores(call.send.Conv) || call.login < d.resetIn.Load() {
 				continue
 			}
 			a := call.send
 			t.Sent(&Message{
 				ID: r.ID, Conv: a.Conv, From: user, Seq: r.Seq, Time: r.Time, CID: []byte(a.CID),
 				Body: a.Body, TTL: a.TTL, Mentions: a.Mentions,
-			}, user, d.login.Load())
+			}, user, call.login)
 		}
 	})
 	if err != nil {

@@ -158,3 +158,46 @@ func TestCancelStaleNotWritten(t *testing.T) {
 		}
 	})
 }
+
+// TestAnsweredBeforeReset: a message that was sent before a reset goes with it, whether it got
+// its place in the conversation before or after; one of the same session stays.
+func TestAnsweredBeforeReset(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, s *server, cfg Config) {
+			db := &slowDB{DB: store.Memory(), begin: make(chan struct{})}
+			cfg.Store = func() (store.DB, error) { return db, nil }
+			c := start(t, cfg)
+			p, _ := s.login()
+			p.push("onSynced", frame{"cursor": "synced"})
+			synctest.Wait()
+			queue(t, c, "a")
+			f := p.want("send")
+			db.slow.Store(true)
+			p.sent(f, 1)
+			synctest.Wait()
+			p.ws.CloseNow()
+			p, _ = s.login()
+			reset := frame{"cursor": "new", "reset": true}
+			if late {
+				p.push("onSynced", reset) // shares the next transaction with the answer, or comes behind
+			}
+			synctest.Wait()
+			db.slow.Store(false)
+			close(db.begin)
+			synctest.Wait()
+			if !late {
+				p.push("onSynced", reset)
+				synctest.Wait()
+			}
+			if got, want := local(t, c, "u:bob"), "0-0 [] [] more false"; got != want {
+				t.Errorf("late %t: local %s, want %s", late, got, want)
+			}
+			queue(t, c, "b")
+			p.sent(p.want("send"), 1)
+			synctest.Wait()
+			if got, want := local(t, c, "u:bob"), "1-1 [1] [] more false"; got != want {
+				t.Errorf("late %t: local %s, want %s", late, got, want)
+			}
+		})
+	}
+}
