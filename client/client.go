@@ -20,6 +20,9 @@ import (
 // keep growing.
 const stableAfter = 5 * time.Second
 
+// handlerTime is how long Dial waits for handlers of the client that it has closed.
+const handlerTime = time.Second
+
 // A Client is one device of one user. Its methods may be called from any
 // goroutine, handlers included.
 type Client struct {
@@ -98,7 +101,9 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Dial calls New and waits until the client has logged in. If ctx ends before
-// that, or the login is refused for good, it closes the client and returns why.
+// that, or the login is refused for good, it closes the client and returns why. The file of
+// its store is then free, unless a handler goes on running for more than a second: one
+// may wait for what Dial returns.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c, err := New(cfg)
 	if err != nil {
@@ -108,18 +113,19 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	case <-c.online:
 		return c, nil
 	case <-c.ended:
-		return nil, c.Err()
+		err = c.Err()
 	case <-ctx.Done():
-		err := ctx.Err()
+		err = ctx.Err()
 		if last := c.Err(); last != nil {
 			err = fmt.Errorf("%w (last attempt: %w)", err, last)
 		}
 		c.Close()
-		if c.disk != nil {
-			<-c.Done()
-		}
-		return nil, err
 	}
+	select {
+	case <-c.Done():
+	case <-time.After(handlerTime):
+	}
+	return nil, err
 }
 
 // Close logs out and ends the client. Requests that wait for an answer get

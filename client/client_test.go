@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
@@ -95,6 +97,71 @@ func TestDialGivesUpWithContext(t *testing.T) {
 			t.Errorf("Dial = %v, want deadline exceeded and why", err)
 		}
 	})
+}
+
+// TestDialAndHandler: Dial gives up although a handler waits for it, and otherwise leaves the file
+// of the store free.
+func TestDialAndHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		path := filepath.Join(t.TempDir(), "alice.db")
+		cfg.Store = File(path)
+		leaveUnhandled(t, path)
+		dialed := make(chan struct{})
+		cfg.OnMessages = func([]Message) { <-dialed }
+		dial := func(want error) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			got := make(chan error, 1)
+			go func() {
+				_, err := Dial(ctx, cfg)
+				got <- err
+			}()
+			select {
+			case err := <-got:
+				if !errors.Is(err, want) {
+					t.Errorf("Dial = %v, want %v", err, want)
+				}
+			case <-time.After(time.Hour):
+				t.Error("Dial has not returned an hour after its context ended")
+			}
+		}
+		s.refuse.Store(true)
+		dial(context.DeadlineExceeded)
+		close(dialed)
+		synctest.Wait()
+		s.refuse.Store(false)
+		go func() {
+			p := s.next()
+			p.refuse(p.want("login"), protocol.CodeUnauthorized, 0)
+		}()
+		dial(ErrUnauthorized)
+		s.refuse.Store(true)
+		dial(context.DeadlineExceeded)
+		dial(context.DeadlineExceeded) // not ErrStoreLocked
+	})
+}
+
+// leaveUnhandled makes a store with a message that no handler was given.
+func leaveUnhandled(t *testing.T, path string) {
+	t.Helper()
+	db, err := store.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(db, "belfry.test", "phone", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := protocol.EncodeBody("x")
+	m := Message{ID: protocol.ID{1}, Conv: protocol.UserConv("bob"), From: "bob", Seq: 1, Time: 1, Body: body}
+	err = st.Update(func(tx *store.Tx) {
+		tx.Receive(&m, "alice", 1, false)
+		tx.AddDelivery([]store.Ref{{Conv: m.Conv, From: 1, To: 1}})
+	})
+	if err := errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestClose(t *testing.T) {
