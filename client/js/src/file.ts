@@ -1,27 +1,26 @@
 /** The store of Node: a file per server and user in a folder (filelog.ts has its bytes), all of which is in memory too. */
 
 import { createHash } from "node:crypto";
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { copyFile, type FileHandle, link, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { type Content, newContent } from "./filecontent.ts";
 import { type Lock, takeLock } from "./filelock.ts";
 import { header, isNewer, type Line, lineOf, maxRecord, parseFile, recordOf, textOf } from "./filelog.ts";
 import { memoryStore } from "./memory.ts";
-import { type Sorted, sorted } from "./sorted.ts";
-import { type Change, type OpenStore, type Opened, type Store, StoreError, type StoreFailure, type Table, type Value } from "./store.ts";
+import { type Change, type OpenStore, type Opened, type Store, StoreError, type StoreFailure, type Value } from "./store.ts";
 import { decodeValue } from "./storedvalue.ts";
 
 /** Batches that wait are written together, with one fsync, up to so many characters. */
 const groupLength = 4 << 20;
-/** A file is written anew when it has twice the bytes that it needed the last time, and so many more. */
+/** A file is written anew when it has twice the bytes that it needs, and so many more. */
 const slackBytes = 1 << 20;
-/** About how many characters a record of a file that is written anew has. */
-const snapshotLength = 1 << 20;
 
 /**
  * Keeps stores in a folder, which is made if there is none. `write` resolves when the
- * disk has the batch. Content is in memory as JSON text, so a store needs as much
- * memory as its file has bytes. Another process that has the user's store open means
+ * disk has the batch. Content is in memory: the bytes of the file as it was opened, until
+ * it is written anew, the JSON text of what was written since, and about 200 bytes for
+ * each key. Another process that has the user's store open means
  * memory, `blocked`; containers do not see each other's, so they must not share a
  * folder. A damaged file is kept beside the new one, as `….damaged`.
  */
@@ -43,43 +42,8 @@ export function fileStore(folder: string): OpenStore {
   };
 }
 
-/** What a file has, in memory. */
-interface Content {
-  readonly tables: Readonly<Record<Table, Sorted<string>>>;
-  /** The last number that `append` gave. */
-  last: number;
-}
-
-function emptyContent(): Content {
-  return { tables: { messages: sorted(), conversations: sorted(), outbox: sorted(), meta: sorted() }, last: 0 };
-}
-
-function apply(content: Content, line: Line): void {
-  if ("last" in line) {
-    content.last = Math.max(content.last, line.last);
-  } else if ("text" in line) {
-    content.tables[line.table].set(line.key, line.text);
-    if (line.table === "outbox" && typeof line.key[0] === "number") content.last = Math.max(content.last, line.key[0]);
-  } else {
-    content.tables[line.table].remove(line.remove);
-  }
-}
-
-/** About how many bytes a file of this content needs. */
-function bytesOf(content: Content): number {
-  let bytes = 0;
-  for (const entries of Object.values(content.tables)) {
-    for (const [, text] of entries.list({}, Infinity, false)) bytes += Buffer.byteLength(text) + entryBytes;
-  }
-  return bytes;
-}
-
-/** About how many bytes an entry needs beside its value. */
-const entryBytes = 40;
-
 async function openFile(folder: string, path: string, lock: Lock): Promise<Opened> {
-  const fresh = `${path}.new`;
-  await rm(fresh, { force: true }); // of a process that was killed as it wrote one
+  await rm(`${path}.new`, { force: true }); // of a process that was killed as it wrote one
   const bytes = await readFile(path).catch((err: unknown) => {
     if (codeOf(err) === "ENOENT") return Buffer.alloc(0);
     throw err;
@@ -88,60 +52,62 @@ async function openFile(folder: string, path: string, lock: Lock): Promise<Opene
     await lock.release();
     return { store: memoryStore(), cause: "outdated" };
   }
-  const parsed = parseFile(bytes);
-  const content = emptyContent();
-  for (const line of parsed?.lines.flat() ?? []) apply(content, line);
+  const content = newContent(bytes);
+  const parsed = parseFile(bytes, content.apply);
   const lost = parsed === undefined || parsed.damaged;
   if (lost) {
     // The rest of what is left cannot be relied on.
-    for (const table of ["messages", "conversations", "meta"] as const) apply(content, { table, remove: {} });
-    await rename(path, `${path}.damaged`);
+    for (const table of ["messages", "conversations", "meta"] as const) content.apply({ table, remove: {} });
+    await keepAside(path);
   }
 
-  let file: FileHandle;
+  let file: FileHandle | undefined;
   let size: number;
-  if (lost || parsed.end === 0) {
-    [file, size] = await writeAnew(folder, path, content);
-  } else {
-    file = await open(path, "r+");
-    size = parsed.end;
-    if (bytes.length > size) {
-      await file.truncate(size); // a record that nobody was told of
-      await file.datasync();
+  try {
+    if (lost || parsed.end === 0) {
+      [file, size] = await writeAnew(path, content);
+      await syncFolder(folder);
+    } else {
+      file = await open(path, "r+");
+      size = parsed.end;
+      if (bytes.length > size) {
+        await file.truncate(size); // a record that nobody was told of
+        await file.datasync();
+      }
     }
+  } catch (err) {
+    await file?.close().catch(() => {});
+    throw err;
   }
   return { store: storeOf(folder, path, file, size, content, lock), ...(lost && { lost }) };
 }
 
-/** Writes a file of a content, and puts it in the place of the one before. Resolves to it and its size. */
-async function writeAnew(folder: string, path: string, content: Content): Promise<[FileHandle, number]> {
+/** Keeps what a damaged file has under another name as well, until another one takes its own. */
+async function keepAside(path: string): Promise<void> {
+  const aside = `${path}.damaged`;
+  await rm(aside, { force: true });
+  await link(path, aside).catch(() => copyFile(path, aside)); // some file systems have no links
+}
+
+/**
+ * Writes a file of a content, and puts it in the place of the one before. Resolves to it
+ * and its size. Which of the two is there after a loss of power is open until the folder
+ * is synced; both have the content.
+ */
+async function writeAnew(path: string, content: Content): Promise<[FileHandle, number]> {
   const fresh = `${path}.new`;
   const file = await open(fresh, "w+", 0o600);
   try {
     let size = await append(file, header, 0);
-    for (const text of snapshot(content)) size = await append(file, recordOf(text), size);
+    for (const text of content.snapshot()) size = await append(file, recordOf(text), size);
     await file.sync();
     await rename(fresh, path);
-    await syncFolder(folder);
     return [file, size];
   } catch (err) {
-    await file.close();
-    await rm(fresh, { force: true });
+    await file.close().catch(() => {});
+    await rm(fresh, { force: true }).catch(() => {});
     throw err;
   }
-}
-
-function* snapshot(content: Content): Generator<string> {
-  let text = textOf({ last: content.last });
-  for (const [table, entries] of Object.entries(content.tables) as [Table, Sorted<string>][]) {
-    for (const [key, value] of entries.list({}, Infinity, false)) {
-      text += textOf({ table, key, text: value });
-      if (text.length < snapshotLength) continue;
-      yield text;
-      text = "";
-    }
-  }
-  if (text) yield text;
 }
 
 async function append(file: FileHandle, bytes: Buffer, at: number): Promise<number> {
@@ -171,8 +137,10 @@ interface Batch {
 function storeOf(folder: string, path: string, opened: FileHandle, openedSize: number, content: Content, lock: Lock): Store {
   let file = opened;
   let size = openedSize;
-  /** The bytes that the content needed the last time that they were counted. */
-  let needed = bytesOf(content);
+  /** What the file had when it was written anew, or that failed; before, nothing. */
+  let anew = 0;
+  /** The file was written anew, and the folder may still have the one before. */
+  let placed = true;
   const waiting: Batch[] = [];
   let writing: Promise<void> | undefined;
   let closing: Promise<void> | undefined;
@@ -209,7 +177,7 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
     for (let group = takeGroup(); group.length > 0; group = takeGroup()) {
       try {
         const { fence } = group[0]!;
-        if (fence !== undefined && content.tables.meta.get(["over", fence]) !== undefined) throw new StoreError("fenced");
+        if (fence !== undefined && content.get("meta", ["over", fence]) !== undefined) throw new StoreError("fenced");
         await writeGroup(group);
         for (const batch of group) batch.resolve();
       } catch (err) {
@@ -227,6 +195,7 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
       const record = recordOf(text);
       if (record.length > maxRecord) throw new RangeError(`a batch of ${record.length} bytes, the most is ${maxRecord}`);
       try {
+        await place();
         const end = await append(file, record, size);
         await file.datasync();
         size = end;
@@ -236,41 +205,53 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
         throw err;
       }
     }
-    for (const batch of group) for (const line of batch.lines) apply(content, line);
-    if (size > 2 * needed + slackBytes) await compact();
+    for (const batch of group) for (const line of batch.lines) content.apply(line);
+    if (size > 2 * Math.max(anew, content.bytes()) + slackBytes) await compact();
   };
 
-  /** Writes the file anew. If it cannot, the one that is there stays. */
+  /** Writes the file anew. If it cannot, the one that is there stays. What the content has is safe in either. */
   const compact = async () => {
     const old = file;
     try {
-      [file, size] = await writeAnew(folder, path, content);
-      needed = size;
+      [file, size] = await writeAnew(path, content);
     } catch (err) {
       if (failureOf(err) !== "quota") broken = err; // it may have taken the other's place
-      needed = size; // tried again when there is twice as much
+      anew = size; // tried again when there is twice as much
       return;
     }
-    await old.close();
+    anew = size;
+    placed = false;
+    await old.close().catch(() => {});
+    await place().catch(() => {}); // the next batch tries again, and says so
   };
 
-  const close = () =>
-    (closing ??= (async () => {
-      await writing;
+  /** What is written is safe only in the file that is there after a loss of power, too. */
+  const place = async () => {
+    if (!placed) await syncFolder(folder);
+    placed = true;
+  };
+
+  const end = async (removed: readonly string[]) => {
+    await writing;
+    try {
       await file.close();
+      for (const one of removed) await rm(one, { force: true });
+      if (removed.length > 0) await syncFolder(folder);
+    } finally {
       await lock.release();
-    })());
+    }
+  };
 
   return {
     durability: "persistent",
     async get(table, key) {
       mayRead();
-      const text = content.tables[table].get(key);
+      const text = content.get(table, key);
       return text === undefined ? undefined : decode(text);
     },
     async list(table, { limit = Infinity, reverse = false, ...range }) {
       mayRead();
-      return content.tables[table].list(range, limit, reverse).map(([key, text]) => ({ key, value: decode(text) }));
+      return content.list(table, range, limit, reverse).map(([key, text]) => ({ key, value: decode(text) }));
     },
     async write(changes, fence) {
       mayRead();
@@ -278,23 +259,15 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
     },
     async append(table, value) {
       mayRead();
-      const n = content.last + 1;
-      const lines = linesOf([{ table, key: [n], value }]);
-      content.last = n;
-      await enqueue(lines);
+      const [change] = linesOf([{ table, key: [0], value }]);
+      const n = content.next();
+      await enqueue([{ ...change!, key: [n] } as Line]);
       return n;
     },
-    close,
+    close: () => (closing ??= end([])),
     async erase() {
       mayRead();
-      closing = (async () => {
-        await writing;
-        await file.close();
-        for (const rest of [path, `${path}.damaged`]) await rm(rest, { force: true });
-        await syncFolder(folder);
-        await lock.release();
-      })();
-      await closing;
+      await (closing = end([path, `${path}.new`, `${path}.damaged`]));
     },
   };
 }
