@@ -23,6 +23,7 @@ type chunk struct {
 	items         []chunkItem
 	bytes         [codecs][]byte // the items, one after the other
 	encoded       [codecs]bool   // by codec: whether bytes has the items
+	uncounted     bool           // the group counts no unread
 }
 
 // A chunkItem is a message, an event or a recall. Each event or recall is one push.
@@ -46,6 +47,7 @@ func (it *chunkItem) sentBy(s *session) bool {
 // in.
 func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 	c.through, c.missedThrough, c.epoch, c.encoded, c.cursor = b.Through, b.MissedEventsTo, b.Epoch, in, ""
+	c.uncounted = b.Uncounted
 	clear(c.items)
 	c.items = slices.Grow(c.items[:0], len(b.Items))
 	for codec := range c.bytes {
@@ -61,7 +63,9 @@ func (c *chunk) fill(b *query.Updates, in [codecs]bool) {
 		case item.Event >= 0:
 			e := new(b.Events[item.Event])
 			c.add(chunkItem{arrival: e.Arrival, event: e},
-				func(dst []byte, codec protocol.Codec) []byte { return wire.AppendGroupEvent(dst, codec, e, "") })
+				func(dst []byte, codec protocol.Codec) []byte {
+					return wire.AppendGroupEvent(dst, codec, e, "", c.uncounted)
+				})
 		default:
 			change := &b.Changes[item.Change]
 			for part := range changeParts(change) {

@@ -287,6 +287,40 @@ func TestLoginWithGroupsAway(t *testing.T) {
 	})
 }
 
+// TestLateGroupRefusesCursor has a group come late that refuses the device's cursor: its
+// next login is told.
+func TestLateGroupRefusesCursor(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var store *partialStore
+		e := newEdge(t, func(c *Config) {
+			store = &partialStore{testStore: c.Backend.(*testStore), away: map[command.GroupID]bool{"away": true}}
+			c.Backend = store
+		})
+		e.group("away", command.GroupPrivate, "alice", "bob")
+		e.post("away", "alice", "a1")
+		bob := e.dial(codec)
+		bob.login("bob", "phone", nil)
+		_, _, synced := bob.synced()
+		args := obj{"since": synced["cursor"], "groups": obj{"away": "none"}}
+		bob = e.dial(codec)
+		bob.login("bob", "phone", args)
+		if _, _, synced = bob.synced(); synced["reset"] != nil {
+			t.Errorf("onSynced of a login without the group = %v, want no reset", synced)
+		}
+		store.mu.Lock()
+		store.away = nil
+		store.mu.Unlock()
+		bob.wantClosed(1001)
+		bob = e.dial(codec)
+		bob.login("bob", "phone", args)
+		cids, _, synced := bob.synced()
+		wantList(t, "pushed", cids, []string{"a1"})
+		if groups, _ := synced["resetGroups"].([]any); synced["reset"] != true || !slices.Equal(groups, []any{"away"}) {
+			t.Errorf("onSynced = %v, want reset of the group alone", synced)
+		}
+	})
+}
+
 // TestLeftBeforeGroupCame has a member removed while their session still waits for the
 // group's shard: it gets what came before, and the removal.
 func TestLeftBeforeGroupCame(t *testing.T) {

@@ -21,6 +21,7 @@ type loginSync struct {
 	groupEvents  []query.GroupEvent // the last change of each group itself
 	changes      []query.Change
 	joined       map[command.GroupID]uint64 // groups that a device with a cursor does not know, with the points at which the user joined; 0 = not known yet
+	uncounted    map[command.GroupID]bool   // groups that count no unread; nil for none
 	end          *protocol.Synced           // nil for a sync of groups that came late
 	// late are groups that were not available at the login. Their subscriptions go on
 	// once the sync is pushed: their positions lie behind it.
@@ -29,7 +30,7 @@ type loginSync struct {
 
 // size returns about how many bytes of memory the sync takes.
 func (y *loginSync) size() int64 {
-	n := len(y.backlog) + len(y.lastMessages) + len(y.changes) + len(y.groupEvents) + len(y.joined)
+	n := len(y.backlog) + len(y.lastMessages) + len(y.changes) + len(y.groupEvents) + len(y.joined) + len(y.uncounted)
 	if y.direct != nil {
 		n += len(y.direct.Conversations) + len(y.direct.Lost) + y.direct.QueueLen()/8 // the ids in the queue are small
 	}
@@ -77,7 +78,7 @@ func (s *session) finishSync(p *pumpState) {
 			return
 		}
 		e := y.groupEvents[0]
-		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "") })
+		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, &e, "", y.uncounted[e.Group]) })
 		y.groupEvents = y.groupEvents[1:]
 	}
 	for len(y.changes) > 0 {
@@ -165,7 +166,7 @@ func (s *session) pushMembership(c *query.Change) bool {
 		}
 	}
 	e := &query.GroupEvent{Kind: c.Event, Group: c.Group, Users: []command.UserID{s.user}, Time: c.Time}
-	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
+	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor, s.sync.uncounted[e.Group]) })
 	return true
 }
 

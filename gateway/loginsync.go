@@ -39,13 +39,20 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 		UnreadUnmuted: direct.UnreadUnmuted,
 	}
 	lost := direct.Lost
+	var resetGroups []string
 	for i := range views {
 		v := &views[i]
 		if y.end.UnreadTotal += v.Unread; !v.Muted {
 			y.end.UnreadUnmuted += v.Unread
 		}
-		y.end.Reset = y.end.Reset || v.Reset
+		if v.Reset {
+			y.end.Reset = true
+			resetGroups = append(resetGroups, string(v.Group))
+		}
 		lost = append(lost, v.Lost...)
+	}
+	if !direct.Reset {
+		y.end.ResetGroups = resetGroups
 	}
 	for _, l := range mergeLost(lost) {
 		y.end.Lost = append(y.end.Lost, protocol.Lost{Conv: wire.Conv(l.Peer, l.Group), From: l.From, To: l.To, Count: l.Count})
@@ -57,7 +64,11 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 		}
 	}
 	for i := range views {
-		if c := wire.GroupConversation(&views[i]); (c.Unread > 0 || c.Marked) && !listed[c.Conv] {
+		v := &views[i]
+		// Of a group that the device does not know it has to learn that it counts no unread,
+		// and it has to have a cursor in the place of one that was refused.
+		told := v.Unread > 0 || v.MarkedUnread || v.Reset || !v.CountsUnread && v.CursorArrival < v.JoinArrival
+		if c := wire.GroupConversation(v); told && !listed[c.Conv] {
 			y.end.Groups = append(y.end.Groups, c)
 		}
 	}
@@ -146,6 +157,12 @@ func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 	room := s.gateway.config.LoginBacklog
 	for i := range views {
 		v := &views[i]
+		if !v.CountsUnread {
+			if y.uncounted == nil {
+				y.uncounted = make(map[command.GroupID]bool)
+			}
+			y.uncounted[v.Group] = true
+		}
 		y.changes = append(y.changes, v.Changes...)
 		if v.LastChange.Arrival != 0 {
 			y.groupEvents = append(y.groupEvents, v.LastChange)
@@ -167,8 +184,10 @@ func (y *loginSync) addGroups(s *session, views []query.GroupSyncItem) {
 			continue
 		}
 		part := groupPart{sub: sub, seqs: v.Push, size: size}
-		if len(v.Changes) == 0 && v.LastChange.Arrival == 0 {
-			part.cursor = v.Cursor // else changes that are pushed later would lie before it
+		// Changes that are pushed later would lie before the cursor, and a device that breaks
+		// off behind it would not learn that its own was refused.
+		if len(v.Changes) == 0 && v.LastChange.Arrival == 0 && !v.Reset {
+			part.cursor = v.Cursor
 		}
 		y.backlog = append(y.backlog, part)
 	}
@@ -328,6 +347,10 @@ func (s *session) syncLate(asks []query.GroupSyncAsk, backlog int) {
 // queueLate queues the sync of groups that were not available at the login.
 func (s *session) queueLate(views []query.GroupSyncItem) {
 	if len(views) == 0 {
+		return
+	}
+	if slices.ContainsFunc(views, func(v query.GroupSyncItem) bool { return v.Reset }) {
+		s.end(closedByDrain) // that a cursor was refused, only the onSynced of a login can tell
 		return
 	}
 	y := &loginSync{late: views}

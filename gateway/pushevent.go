@@ -43,7 +43,7 @@ func (s *session) pushStandalone(p *pumpState, sub *subscription, c *chunk, i in
 	if e := it.event; e != nil && (e.Kind == query.EventJoined || e.Kind == query.EventCreated) && e.Arrival == sub.signalsFrom && !sub.live {
 		// By this event the user joined: their devices go on from its cursor.
 		cursor := query.Cursor(c.epoch, e.Group.Key(), e.Arrival)
-		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor) })
+		s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, cursor, c.uncounted) })
 	} else if r := it.recall; r != nil && r.Ranges[0].From < sub.minSeq {
 		clipped := *r
 		if clipped.Ranges = query.ClipRanges(r.Ranges, sub.minSeq); len(clipped.Ranges) > 0 {
@@ -124,7 +124,7 @@ func (s *session) pushAssumedRemoval(p *pumpState, sub *subscription) (pushed in
 	e := &query.GroupEvent{
 		Kind: query.EventRemoved, Group: sub.feed.group, Users: []command.UserID{s.user}, Time: s.gateway.backend.Now(),
 	}
-	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "") })
+	s.queue(frameGroupEvent, func(b []byte) []byte { return wire.AppendGroupEvent(b, s.codec, e, "", false) })
 	s.detach(sub)
 	return pushed
 }

@@ -351,6 +351,8 @@ func TestClusterGroups(t *testing.T) {
 	s := c.store(c.others(int(c.store(0).shardOf(group.Key()).id))[0])
 	owner := userIn(s, 0, 0)
 	createGroup(t, s, group, command.GroupPrivate, owner)
+	room := command.GroupID("room")
+	createGroup(t, s, room, command.GroupChatroom, owner)
 	var members []command.UserID
 	for i := range 6 {
 		members = append(members, userIn(s, i%3, i+1))
@@ -368,8 +370,25 @@ func TestClusterGroups(t *testing.T) {
 		if len(views) != 1 || len(left) != 0 {
 			t.Errorf("SyncGroups at node %d = %v, %v", i, views, left)
 		}
-		if traces, err := c.store(i).Traces(t.Context(), owner); err != nil || len(traces) != 1 {
-			t.Errorf("Traces at node %d = %v, %v, want the group", i, traces, err)
+		// That a cursor is refused, and that a group counts none, comes from the group's shard.
+		asks := []query.GroupSyncAsk{{Group: group, HasCursor: true, Cursor: "none"}, {Group: room, HasCursor: true, Cursor: "none"}}
+		if views, _ := c.store(i).SyncGroups(t.Context(), owner, asks, 10, 100); len(views) != 2 {
+			t.Errorf("SyncGroups at node %d = %v, want both groups", i, views)
+		} else {
+			for _, v := range views {
+				if !v.Reset || v.CountsUnread != (v.Group == group) {
+					t.Errorf("SyncGroups at node %d: %s has Reset %v, CountsUnread %v", i, v.Group, v.Reset, v.CountsUnread)
+				}
+			}
+		}
+		for _, g := range []command.GroupID{group, room} {
+			var up query.Updates
+			if err := c.store(i).GroupSince(g, 0, &up, 100, 1<<16); err != nil || up.Uncounted != (g == room) {
+				t.Errorf("GroupSince of %s at node %d: Uncounted %v, %v", g, i, up.Uncounted, err)
+			}
+		}
+		if traces, err := c.store(i).Traces(t.Context(), owner); err != nil || len(traces) != 2 {
+			t.Errorf("Traces at node %d = %v, %v, want both groups", i, traces, err)
 		}
 		for _, e := range c.store(i).Eligibility(owner, members) {
 			if e.Err != nil || e.Joined+e.ByStrangers != 1 {

@@ -17,6 +17,20 @@ func (d *decoder) users(shortest, longest int) []string {
 	return vs
 }
 
+// groupList reads a list of groups of at most a length. If it is empty, the result is nil.
+func (d *decoder) groupList(longest int) []string {
+	a := d.array()
+	if !d.checkLength(a, 0, longest) {
+		return nil
+	}
+	var vs []string
+	for d.elem(&a) {
+		vs = append(vs, d.group())
+	}
+	d.endArray(a)
+	return vs
+}
+
 // seqs reads a list of seqs whose length is between shortest and longest. If it is
 // empty, the result is nil.
 func (d *decoder) seqs(shortest, longest int) []uint64 {

@@ -51,6 +51,15 @@ func (x *fields) bool(key string, v *bool, n need) {
 	}
 }
 
+// unless writes or reads the opposite of v, which is true unless it is written.
+func (x *fields) unless(key string, v *bool) {
+	if x.writes(key, optional, !*v) {
+		x.e.bool(false)
+	} else if x.reads(key, optional) {
+		*v = !x.d.bool()
+	}
+}
+
 // number writes or reads an integer from lowest to highest.
 func number[T int | int64 | uint32 | uint64](x *fields, key string, v *T, lowest, highest uint64, n need) {
 	if x.writes(key, n, *v == 0) {
@@ -163,6 +172,15 @@ func (x *fields) anyUsers(key string, v *[]string, n need) {
 		x.e.textList(*v)
 	} else if x.reads(key, n) {
 		*v = x.d.userList()
+	}
+}
+
+// groups writes or reads a list of at most MaxLoginGroups groups.
+func (x *fields) groups(key string, v *[]string, n need) {
+	if x.writes(key, n, len(*v) == 0) {
+		x.e.textList(*v)
+	} else if x.reads(key, n) {
+		*v = x.d.groupList(MaxLoginGroups)
 	}
 }
 

@@ -70,7 +70,7 @@ func goldenMessage() Message {
 }
 
 func goldenConversation() Conversation {
-	return Conversation{Conv: GroupConv("team"), LastSeq: 9, Time: 1795400000123, ReadSeq: 7, Unread: 2, PeerReadSeq: 6, Cursor: "gc", Muted: true, Pinned: true, Marked: true,
+	return Conversation{Conv: GroupConv("team"), LastSeq: 9, Time: 1795400000123, ReadSeq: 7, Unread: 2, PeerReadSeq: 6, Cursor: "gc", Muted: true, Pinned: true, Marked: true, Uncounted: true,
 		Last: new(goldenMessage())}
 }
 
@@ -107,7 +107,7 @@ var goldenPushes = []payload{
 	&NewMessage{D: 300, Messages: []Message{goldenMessage()}, Cursor: "1-5", GroupCursors: []GroupCursor{{"team", "c1"}}, Skipped: 4},
 	&SyncedPart{Lost: []Lost{{Conv: UserConv("al"), From: 1, To: 4, Count: 3}}, Conversations: []Conversation{goldenConversation()},
 		Users: []Conversation{goldenConversation()}, Groups: []Conversation{goldenConversation()}},
-	&Synced{Offline: 2, Lost: []Lost{{Conv: UserConv("al"), From: 1, To: 4, Count: 3}}, Cursor: "1-5", Reset: true, UnreadTotal: 5, UnreadUnmuted: 4,
+	&Synced{Offline: 2, Lost: []Lost{{Conv: UserConv("al"), From: 1, To: 4, Count: 3}}, Cursor: "1-5", Reset: true, ResetGroups: []string{"team", "all"}, UnreadTotal: 5, UnreadUnmuted: 4,
 		Conversations: []Conversation{goldenConversation()}, Users: []Conversation{goldenConversation()}, Groups: []Conversation{goldenConversation()}},
 	&ReadReport{Conv: UserConv("al"), Seq: 3},
 	&ReadReceipt{Conv: UserConv("al"), Seq: 3, Time: 1795400000123},
@@ -116,7 +116,7 @@ var goldenPushes = []payload{
 	&MessageDeleted{Conv: UserConv("al"), Seqs: []uint64{1, 9}},
 	&ConversationChanged{Conv: UserConv("al"), Muted: true, Pinned: true, Unread: true},
 	&Blocked{User: "al", Blocked: true},
-	&GroupEvent{Group: "team", Event: EventJoined, By: "al", Users: []string{"bo"}, Time: 1795400000123, Cursor: "gc"},
+	&GroupEvent{Group: "team", Event: EventJoined, By: "al", Users: []string{"bo"}, Time: 1795400000123, Cursor: "gc", Uncounted: true},
 	&Presence{User: "al", Status: StatusOnline, Time: 1795400000123},
 	&Typing{User: "al", Conv: UserConv("bo"), Time: 1795400000123},
 	&Kicked{Reason: KickPolicy},

@@ -102,6 +102,7 @@ type Conversation struct {
 	Muted       bool
 	Pinned      bool
 	Marked      bool     // the user has marked it as unread
+	Uncounted   bool     // a group whose messages do not count as unread
 	Last        *Message // only in the replies to getRecents and getConversations
 }
 
@@ -116,6 +117,7 @@ func (c *Conversation) fields(x *fields) {
 	x.bool("muted", &c.Muted, optional)
 	x.bool("pinned", &c.Pinned, optional)
 	x.bool("markedUnread", &c.Marked, optional)
+	x.unless("counts", &c.Uncounted)
 	if last := pointer(x, "last", &c.Last); last != nil && x.writing {
 		last.encode(&x.e)
 	} else if last != nil {

@@ -256,6 +256,9 @@ type GroupEvent struct {
 	// Cursor is set only in the push to the user who has just joined. A device without
 	// a cursor of the group that resumes from it misses nothing sent after the join.
 	Cursor string
+	// Uncounted says, with EventCreated, EventJoined and EventChanged, that messages of
+	// the group do not count as unread.
+	Uncounted bool
 }
 
 // AppendGroupEvent appends the frame of an onGroupEvent.
@@ -275,4 +278,5 @@ func (p *GroupEvent) fields(x *fields) {
 	x.anyUsers("users", &p.Users, optional)
 	count(x, "time", &p.Time, always)
 	x.text("cursor", &p.Cursor, 0, MaxFrame, optional)
+	x.unless("counts", &p.Uncounted)
 }

@@ -138,10 +138,13 @@ func (p *NewMessage) Decode(args Raw) error {
 // Synced is onSynced: the sync of the login is complete. Its numbers are those at
 // the start of the login.
 type Synced struct {
-	Offline       int // unread one-to-one messages pushed in this sync
-	Lost          []Lost
-	Cursor        string
-	Reset         bool // a cursor of the login was invalid and counted as absent
+	Offline int // unread one-to-one messages pushed in this sync
+	Lost    []Lost
+	Cursor  string
+	Reset   bool // a cursor of the login was invalid and counted as absent
+	// ResetGroups are the groups whose cursors that were. With Reset and none here the
+	// one of one-to-one conversations was among them.
+	ResetGroups   []string
 	UnreadTotal   int
 	UnreadUnmuted int // UnreadTotal without muted conversations and groups
 	// Conversations are the recents, newest first; nil if the login asked for
@@ -252,6 +255,7 @@ func (p *Synced) fields(x *fields) {
 	x.losses("lost", &p.Lost, always)
 	x.text("cursor", &p.Cursor, 0, MaxFrame, always)
 	x.bool("reset", &p.Reset, optional)
+	x.groups("resetGroups", &p.ResetGroups, optional)
 	count(x, "unreadTotal", &p.UnreadTotal, always)
 	count(x, "unreadUnmuted", &p.UnreadUnmuted, always)
 	recents := optional

@@ -77,7 +77,10 @@ func TestLargestFrames(t *testing.T) {
 		OpOnPresence:       func(c Codec) []byte { return AppendPresence(nil, c, &Presence{longUser, StatusOffline, MaxInt}) },
 		OpOnTyping:         func(c Codec) []byte { return AppendTyping(nil, c, &Typing{longUser, conv, MaxInt}) },
 		OpOnGroupEvent: func(c Codec) []byte {
-			return AppendGroupEvent(nil, c, &GroupEvent{longGroup, EventJoinRequested, longUser, users(MaxGroupMembers), MaxInt, longText(256)})
+			return AppendGroupEvent(nil, c, &GroupEvent{longGroup, EventJoinRequested, longUser, users(MaxGroupMembers), MaxInt, longText(256), true})
+		},
+		OpOnSynced: func(c Codec) []byte {
+			return AppendSynced(nil, c, &Synced{MaxInt, nil, longText(256), true, times(MaxLoginGroups, longGroup), MaxInt, MaxInt, nil, nil, nil})
 		},
 	} {
 		wantFrame(t, name, MaxPage, push)

@@ -41,13 +41,18 @@ func AppendChange(b []byte, codec protocol.Codec, c *query.Change) []byte {
 }
 
 // AppendGroupEvent appends the frame of an onGroupEvent. cursor is the point in the
-// group's order from which a new member reads on, "" for other users.
-func AppendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string) []byte {
+// group's order from which a new member reads on, "" for other users. uncounted says that
+// the group counts no unread, which events of some kinds tell.
+func AppendGroupEvent(dst []byte, codec protocol.Codec, e *query.GroupEvent, cursor string, uncounted bool) []byte {
 	event := protocol.GroupEvent{
 		Group: string(e.Group), Event: enum.GroupEvents.Word(e.Kind), By: string(e.By), Users: make([]string, len(e.Users)), Time: e.Time, Cursor: cursor,
 	}
 	for i, u := range e.Users {
 		event.Users[i] = string(u)
+	}
+	switch e.Kind {
+	case query.EventCreated, query.EventJoined, query.EventChanged:
+		event.Uncounted = uncounted
 	}
 	return protocol.AppendGroupEvent(dst, codec, &event)
 }

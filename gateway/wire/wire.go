@@ -48,5 +48,6 @@ func GroupConversation(v *query.GroupSyncItem) protocol.Conversation {
 	return protocol.Conversation{
 		Conv: protocol.GroupConv(string(v.Group)), LastSeq: v.LastSeq, Time: v.Time, ReadSeq: v.Read,
 		Unread: v.Unread, Cursor: v.Cursor, Muted: v.Muted, Pinned: v.Pinned, Marked: v.MarkedUnread,
+		Uncounted: !v.CountsUnread,
 	}
 }

@@ -119,6 +119,7 @@ func (up *Updates) fields(x *codec.Coder) {
 	bools(x, &up.MissedEvents, &up.More)
 	uints(x, &up.MissedEventsTo, &up.Through, &up.Epoch)
 	ints(x, &up.Size)
+	bools(x, &up.Uncounted)
 }
 
 // items writes or reads Items. Only the kind of each item is encoded, because the

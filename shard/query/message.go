@@ -145,6 +145,8 @@ type Updates struct {
 	More    bool // a limit cut the read short
 	// Epoch is the store's epoch, which is part of a cursor.
 	Epoch uint64
+	// Uncounted says that the group counts no unread, as it is set now.
+	Uncounted bool
 
 	buf  []byte // holds the byte fields of Messages
 	Size int    // bytes copied, also into earlier buffers
