@@ -350,7 +350,7 @@ func (a *API) authorize(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	c.secret = bearer(r)
 	name, refused := a.tokens.authorize(c.secret, scopeOf(op.Method, op.Path))
-	c.token = name
+	c.token, c.allowed = name, refused == nil
 	if refused != nil {
 		if refused.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", bearerChallenge)

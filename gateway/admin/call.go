@@ -15,7 +15,8 @@ import (
 type call struct {
 	began     time.Time
 	operation string // "" = no operation of this API
-	token     string // name of the token, "" = no valid one
+	token     string // name of the token, "" = no valid one, or the server is open to everybody
+	allowed   bool   // the token has the scope
 	secret    string // the token itself, which is never told
 	target    string // what was changed
 	outcome   string // details that the status does not give
@@ -35,13 +36,17 @@ func (a *API) audit(c *call, w *responseWriter, r *http.Request) {
 		status = http.StatusOK
 	}
 	took := time.Since(c.began)
-	// Strangers could make any number of others be forgotten. The status does not tell them:
-	// a call in the form of Tencent always answers 200.
-	if c.token != "" {
-		a.config.Inspect.Changes.Add(inspect.Change{
-			Time: time.Now().UnixMilli(), Operation: c.operation, Method: r.Method, Path: r.URL.EscapedPath(), Token: c.token, Remote: r.RemoteAddr,
-			Target: c.target, Status: status, Outcome: c.outcome, Duration: took.Milliseconds(),
-		})
+	change := inspect.Change{
+		Time: time.Now().UnixMilli(), Operation: c.operation, Method: r.Method, Path: r.URL.EscapedPath(), Token: c.token, Remote: r.RemoteAddr,
+		Target: c.target, Status: status, Outcome: c.outcome, Duration: took.Milliseconds(),
+	}
+	// The status does not tell them: a call in the form of Tencent always answers 200.
+	switch {
+	case c.allowed:
+		a.config.Inspect.Changes.Add(change)
+	case c.token != "":
+		a.config.Inspect.Changes.AddRefused(change)
+	default: // strangers, who could make any number of others be forgotten
 	}
 	// The query stays out: it may hold a token.
 	a.log.LogAttrs(r.Context(), slog.LevelInfo, "administration",

@@ -38,7 +38,7 @@ func (a *API) inspectOperations() {
 	huma.Register(a.huma, get("/v1/settings", "listSettings", "Settings of all nodes that are not the default.",
 		"As flags, variables and files set them. Where a cluster's configuration differs it counts: see getClusterConfig. The values of secrets are not told."), a.listSettings)
 	huma.Register(a.huma, get("/v1/audit", "listChanges", "Who changed what by administration, the newest first.",
-		"Each node remembers its last 1,000 calls that change something, also those that failed; the log has all of them."), a.listChanges)
+		"Each node remembers its last 1,000 calls that change something, also those that failed, and apart from them the last 100 of tokens that lack the scope; the log has all of them."), a.listChanges)
 	huma.Register(a.huma, get("/v1/token", "getToken", "What the token of this call may do.", ""), a.getToken)
 }
 

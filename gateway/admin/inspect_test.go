@@ -174,6 +174,36 @@ func TestListedChanges(t *testing.T) {
 	}
 }
 
+// Calls of a token that may only read make no change be forgotten, also in the form that
+// always answers 200.
+func TestRefusedCallsArePutApart(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	makeGroup("team")(s)
+	for range 150 {
+		s.do(s.request("DELETE", "/v1/groups/team", readToken, nil))
+		s.do(s.request("POST", tencentPath+"?usersig="+readToken, "", `{"GroupId":"team","Sender_Account":"bob"}`))
+	}
+	changes := s.must("GET", "/v1/audit?limit=1000", nil)["changes"].([]any)
+	if len(changes) != 101 {
+		t.Fatalf("%d changes, want the last 100 refused calls and the change", len(changes))
+	}
+	if made := changes[100].(obj); made["operation"] != "createGroup" || made["status"] != 201.0 {
+		t.Errorf("the oldest = %v, want createGroup", made)
+	}
+}
+
+// A server that is open to everybody on its machine has an audit, too.
+func TestAuditOfAnOpenServer(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.Tokens = OpenTokens() })
+	makeGroup("team")(s)
+	changes := s.must("GET", "/v1/audit", nil)["changes"].([]any)
+	if len(changes) != 1 || changes[0].(obj)["operation"] != "createGroup" || changes[0].(obj)["token"] != "" {
+		t.Errorf("changes %v, want createGroup without a token", changes)
+	}
+}
+
 // A token is told its own scopes, and nothing of others.
 func TestATokenIsToldItsScopes(t *testing.T) {
 	t.Parallel()

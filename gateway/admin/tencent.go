@@ -80,7 +80,7 @@ func (a *API) tencentDeleteSender(r *http.Request, c *call) tencentAnswer {
 	if query, _ := url.ParseQuery(r.URL.RawQuery); refused != nil && len(query[usersigScheme]) == 1 {
 		name, refused = a.tokens.authorize(query.Get(usersigScheme), ScopeWrite)
 	}
-	c.token = name
+	c.token, c.allowed = name, refused == nil
 	if refused != nil {
 		info := "usersig must be an admin token"
 		if refused.status == http.StatusForbidden {

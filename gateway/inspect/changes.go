@@ -7,8 +7,10 @@ import (
 	"sync"
 )
 
-// keptChanges is how many administrative changes a node remembers. The log has them all.
-const keptChanges = 1000
+// keptChanges is how many administrative changes a node remembers, and keptRefused how many
+// calls of tokens that may not make them: these are apart, so that none of them makes a
+// change be forgotten. Past either the oldest is forgotten; the log has them all.
+const keptChanges, keptRefused = 1000, 100
 
 // mostText bounds each text of a change in bytes; what is longer is cut off.
 const mostText = 300
@@ -22,7 +24,7 @@ type Change struct {
 	Operation string `json:"operation"`
 	Method    string `json:"method"`
 	Path      string `json:"path"`
-	Token     string `json:"token" doc:"its name, a part of its digest; empty = there was no valid one"`
+	Token     string `json:"token" doc:"its name, a part of its digest; empty = the server is open to everybody on its machine"`
 	Remote    string `json:"remote" doc:"address of the caller"`
 	Target    string `json:"target" doc:"what was changed"`
 	Status    int    `json:"status"`
@@ -64,14 +66,33 @@ func SortChanges(all []Change) {
 type Changes struct {
 	Node string // for After; set before the first Add
 
-	mu     sync.Mutex
-	ring   []Change // ring[i] has the number i+1, modulo keptChanges
-	number uint64
+	mu            sync.Mutex
+	made, refused ring
+	number        uint64 // of the last of both
 }
 
-// Add notes a change, and forgets the oldest if there are keptChanges. It sets Node and
-// Number.
-func (c *Changes) Add(change Change) {
+// A ring holds the newest changes of a kind.
+type ring struct {
+	list   []Change
+	oldest int // index in list, once that is full
+}
+
+func (r *ring) add(change Change, kept int) {
+	if len(r.list) < kept {
+		r.list = append(r.list, change)
+		return
+	}
+	r.list[r.oldest] = change
+	r.oldest = (r.oldest + 1) % kept
+}
+
+// Add notes a call of a token that may make it, whatever became of it. It sets Node and Number.
+func (c *Changes) Add(change Change) { c.add(&c.made, change, keptChanges) }
+
+// AddRefused notes a call of a token that lacks the scope for it.
+func (c *Changes) AddRefused(change Change) { c.add(&c.refused, change, keptRefused) }
+
+func (c *Changes) add(to *ring, change Change, kept int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, text := range []*string{&change.Path, &change.Target, &change.Outcome} {
@@ -79,18 +100,14 @@ func (c *Changes) Add(change Change) {
 	}
 	c.number++
 	change.Node, change.Number = c.Node, c.number
-	if len(c.ring) < keptChanges {
-		c.ring = append(c.ring, change)
-		return
-	}
-	c.ring[(c.number-1)%keptChanges] = change
+	to.add(change, kept)
 }
 
 // After lists at most limit changes behind a mark, newest first.
 func (c *Changes) After(mark Mark, limit int) (list []Change) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := slices.Clone(c.ring)
+	all := slices.Concat(c.made.list, c.refused.list)
 	SortChanges(all) // the wall clock may have jumped
 	for i := range all {
 		if len(list) < limit && mark.Before(&all[i]) {

@@ -14,7 +14,11 @@ import (
 func TestPagesOfChangesOfSeveralNodes(t *testing.T) {
 	nodes := []*Changes{{Node: "a"}, {Node: "b"}, {Node: "c"}}
 	for i := range 100 {
-		nodes[i%3].Add(Change{Time: int64(i / 7), Operation: fmt.Sprint(i)})
+		add := nodes[i%3].Add
+		if i%5 == 0 {
+			add = nodes[i%3].AddRefused
+		}
+		add(Change{Time: int64(i / 7), Operation: fmt.Sprint(i)})
 	}
 	seen := make(map[string]bool)
 	var mark Mark
@@ -45,13 +49,28 @@ func TestPagesOfChangesOfSeveralNodes(t *testing.T) {
 }
 
 func TestOldChangesAreForgotten(t *testing.T) {
+	const refused, made = keptRefused + 10, keptChanges + 10
 	c := Changes{Node: "a"}
-	for i := range keptChanges + 10 {
-		c.Add(Change{Time: int64(i)})
+	for i := range refused {
+		c.AddRefused(Change{Time: int64(i), Status: 403})
 	}
 	list := c.After(Mark{}, 2*keptChanges)
-	if len(list) != keptChanges || list[0].Number != keptChanges+10 || list[keptChanges-1].Number != 11 {
-		t.Errorf("%d changes from %d to %d", len(list), list[0].Number, list[len(list)-1].Number)
+	if len(list) != keptRefused || list[0].Number != refused || list[keptRefused-1].Number != 11 {
+		t.Errorf("%d refused calls from %d to %d", len(list), list[0].Number, list[len(list)-1].Number)
+	}
+	for i := range made {
+		c.Add(Change{Time: int64(refused + i)})
+	}
+	for i := range refused { // makes no change be forgotten
+		c.AddRefused(Change{Time: int64(refused + made + i), Status: 403})
+	}
+	list = c.After(Mark{}, 2*keptChanges)
+	if len(list) != keptRefused+keptChanges || list[keptRefused-1].Status != 403 {
+		t.Fatalf("%d calls, want %d refused ones and %d changes", len(list), keptRefused, keptChanges)
+	}
+	list = list[keptRefused:]
+	if list[0].Number != refused+made || list[keptChanges-1].Number != refused+11 {
+		t.Errorf("changes from %d to %d", list[0].Number, list[len(list)-1].Number)
 	}
 }
 
