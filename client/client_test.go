@@ -236,6 +236,7 @@ func TestConfig(t *testing.T) {
 		"MoreURLs":      func(c *Config) { c.MoreURLs = []string{"http://host", "http://"} },
 		"Token":         func(c *Config) { c.Token = nil },
 		"Device":        func(c *Config) { c.Device = "" },
+		"Service":       func(c *Config) { c.Service = "\xff" },
 		"Platform":      func(c *Config) { c.Platform = strings.Repeat("x", 65) },
 		"Recents":       func(c *Config) { c.Recents = "some" },
 		"Resume":        func(c *Config) { c.Resume.Groups = make([]protocol.GroupCursor, 201) },

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
@@ -160,8 +161,10 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Token == nil:
 		return c, wrong("Token", "must be set")
-	case len(c.Device) < 1 && c.Store == nil || len(c.Device) > 64:
-		return c, wrong("Device", "must be 1-64 bytes")
+	case len(c.Device) < 1 && c.Store == nil || len(c.Device) > 64 || !utf8.ValidString(c.Device):
+		return c, wrong("Device", "must be 1-64 bytes of UTF-8")
+	case !utf8.ValidString(c.Service):
+		return c, wrong("Service", "must be UTF-8")
 	case c.Store != nil && (c.Resume.Since != "" || len(c.Resume.Groups) > 0):
 		return c, wrong("Resume", "must be zero with a Store")
 	case len(c.Platform) > 64:

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -56,8 +57,16 @@ type lastEntry struct {
 
 func (t *Tx) flushEntry() {
 	if t.last.conv.ID != "" {
-		t.kv.Put(convKey(keyEntry, t.last.conv), encode(&t.last.Entry))
+		t.check(t.last.conv) // whatever has a conversation in its key comes with an entry of that
+		t.set(convKey(keyEntry, t.last.conv), &t.last.Entry)
 		t.last = lastEntry{}
+	}
+}
+
+// check refuses a conversation that convOf would not find in a key.
+func (t *Tx) check(conv protocol.Conv) {
+	if _, err := protocol.ParseConv(conv.String()); err != nil {
+		t.fail(fmt.Errorf("%w: %w", ErrValue, err))
 	}
 }
 
@@ -283,6 +292,7 @@ func (t *Tx) Disable(conv protocol.Conv, off bool) {
 		t.kv.Delete(convKey(keyDisabled, conv))
 		return
 	}
+	t.check(conv)
 	t.Forget(conv)
 	t.kv.Put(convKey(keyDisabled, conv), []byte{1})
 }

@@ -49,6 +49,9 @@ var (
 	ErrLocked = errors.New("in use by another client")
 	// ErrCorrupt means that a file is no store, or is damaged.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrValue means that something was to be written that could not be read again. The
+	// store is as it was.
+	ErrValue = errors.New("cannot be stored")
 	// ErrForeign means that a store holds the data of another user or service.
 	ErrForeign = errors.New("holds data of somebody else")
 	// ErrClosed means that the store was closed.

@@ -8,8 +8,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// A coder writes or reads the fields of a value, in one order for both. Reading checks
-// all: a value that is too short, too long or out of range is an error.
+// A coder writes or reads the fields of a value, in one order for both. Both check all: what
+// is too long or out of range is an error, so that nothing is written that cannot be read.
 type coder struct {
 	b       []byte
 	reading bool
@@ -18,7 +18,11 @@ type coder struct {
 
 func (c *coder) fail(what string) {
 	if c.err == nil {
-		c.err = fmt.Errorf("%w: a value has a wrong %s", ErrCorrupt, what)
+		why := ErrValue
+		if c.reading {
+			why = ErrCorrupt
+		}
+		c.err = fmt.Errorf("%w: a value has a wrong %s", why, what)
 	}
 	c.b = nil
 }
@@ -62,6 +66,8 @@ func (c *coder) text(v *string) {
 	n := uint64(len(*v))
 	c.uint(&n)
 	switch {
+	case !c.reading && !utf8.ValidString(*v):
+		c.fail("text")
 	case !c.reading:
 		c.b = append(c.b, *v...)
 	case n > uint64(len(c.b)) || !utf8.Valid(c.b[:n]):
@@ -76,11 +82,11 @@ func (c *coder) text(v *string) {
 func list[T any](c *coder, v *[]T, limit int, element func(*T)) {
 	n := uint64(len(*v))
 	c.uint(&n)
+	if n > uint64(limit) || c.reading && n > uint64(len(c.b)) {
+		c.fail("count")
+		return
+	}
 	if c.reading {
-		if n > uint64(limit) || n > uint64(len(c.b)) {
-			c.fail("count")
-			return
-		}
 		if *v = nil; n > 0 {
 			*v = make([]T, n)
 		}
@@ -115,7 +121,7 @@ func (c *coder) conv(v *protocol.Conv) {
 		text = v.String()
 	}
 	c.text(&text)
-	if c.reading && c.err == nil {
+	if c.err == nil {
 		var err error
 		if *v, err = protocol.ParseConv(text); err != nil {
 			c.fail("conversation")
@@ -126,15 +132,21 @@ func (c *coder) conv(v *protocol.Conv) {
 // A value can be written to and read from a store.
 type value interface{ fields(*coder) }
 
-func encode(v value) []byte {
-	c := coder{b: make([]byte, 0, 64)}
+// encode returns the bytes of a value; an error, ErrValue, if decode would not take them. They
+// lie in b, as far as that has room.
+func encode(b []byte, v value) ([]byte, error) {
+	c := coder{b: b[:0]}
 	v.fields(&c)
-	return c.b
+	return c.b, c.err
 }
 
 func decode(b []byte, v value) error {
 	c := coder{b: b, reading: true}
-	v.fields(&c)
+	return c.read(v)
+}
+
+func (c *coder) read(v value) error {
+	v.fields(c)
 	if c.err == nil && len(c.b) > 0 {
 		c.fail("end")
 	}

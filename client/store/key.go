@@ -36,8 +36,11 @@ func appendConv(k []byte, conv protocol.Conv) []byte {
 // seqKey returns the key of something at a seq of a conversation. Names of conversations
 // hold no zero byte.
 func seqKey(prefix byte, conv protocol.Conv, seq uint64) []byte {
-	k := append(make([]byte, 0, 3+len(conv.ID)+seqTail), prefix)
-	return binary.BigEndian.AppendUint64(append(appendConv(k, conv), 0), seq)
+	return appendSeqKey(make([]byte, 0, 3+len(conv.ID)+seqTail), prefix, conv, seq)
+}
+
+func appendSeqKey(k []byte, prefix byte, conv protocol.Conv, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(appendConv(append(k, prefix), conv), 0), seq)
 }
 
 // numberKey returns the key of a numbered thing.

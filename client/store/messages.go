@@ -1,38 +1,57 @@
 package store
 
 import (
+	"bytes"
+	"fmt"
 	"math"
 
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// readMessage decodes a message from its entry.
-func (t *Tx) readMessage(key, value []byte) record {
-	var r record
-	t.decode(value, &r)
-	conv, ok := convOf(key, 1, seqTail)
-	if !ok && t.err == nil {
-		t.err = ErrCorrupt
-	}
+// readMessage decodes a message of a conversation from its entry.
+func (t *Tx) readMessage(conv protocol.Conv, key, value []byte) record {
+	r := &t.record
+	t.decode(value, r)
 	r.Conv, r.Seq = conv, lastNumber(key)
-	return r
+	return *r
 }
 
 // message returns the message at a seq, and whether it is held.
 func (t *Tx) message(conv protocol.Conv, seq uint64) (record, bool) {
-	key := seqKey(keyMessage, conv, seq)
-	b := t.kv.Get(key)
+	t.key = appendSeqKey(t.key[:0], keyMessage, conv, seq)
+	b := t.kv.Get(t.key)
 	if b == nil {
 		return record{}, false
 	}
-	return t.readMessage(key, b), true
+	return t.readMessage(conv, t.key, b), true
 }
 
 // messages yields those of from..to that are held and have not expired.
 func (t *Tx) messages(conv protocol.Conv, from, to uint64, descending bool, yield func(*record) bool) {
+	var r record
 	for k, v := range t.kv.Scan(seqKey(keyMessage, conv, from), seqKey(keyMessage, conv, to+1), descending) {
-		r := t.readMessage(k, v)
+		r = t.readMessage(conv, k, v)
 		if t.err != nil || !t.expired(&r.Message) && !yield(&r) {
+			return
+		}
+	}
+}
+
+// eachMessage yields the entries of a range of keys of messages, of whichever conversations.
+func (t *Tx) eachMessage(from, to []byte, descending bool, yield func(key, value []byte, r *record) bool) {
+	var conv protocol.Conv
+	var text []byte // of conv
+	var r record
+	for k, v := range t.kv.Scan(from, to, descending) {
+		if of := k[1:max(len(k)-seqTail, 1)]; text == nil || !bytes.Equal(of, text) {
+			text = append(text[:0], of...)
+			var err error
+			if conv, err = protocol.ParseConv(string(of)); err != nil {
+				t.fail(fmt.Errorf("%w: %w", ErrCorrupt, err))
+			}
+		}
+		r = t.readMessage(conv, k, v)
+		if t.err != nil || !yield(k, v, &r) {
 			return
 		}
 	}
@@ -44,7 +63,9 @@ func end(m *protocol.Message) int64 { return m.Time + int64(m.TTL)*1000 }
 func (t *Tx) expired(m *protocol.Message) bool { return m.TTL > 0 && end(m) <= t.now }
 
 func (t *Tx) put(m *protocol.Message, login uint64) {
-	t.kv.Put(seqKey(keyMessage, m.Conv, m.Seq), encode(&record{*m, login}))
+	t.record = record{*m, login}
+	t.key = appendSeqKey(t.key[:0], keyMessage, m.Conv, m.Seq)
+	t.set(t.key, &t.record)
 	t.hold(m.Conv, m.Seq)
 	if m.TTL > 0 {
 		t.kv.Put(expiryKey(end(m), m.Conv, m.Seq), nil)
@@ -55,7 +76,7 @@ func (t *Tx) put(m *protocol.Message, login uint64) {
 func (t *Tx) drop(conv protocol.Conv, from, to uint64, which func(*record) bool) (dropped []uint64) {
 	var expiries [][]byte
 	for k, v := range t.kv.Scan(seqKey(keyMessage, conv, from), seqKey(keyMessage, conv, to+1), false) {
-		r := t.readMessage(k, v)
+		r := t.readMessage(conv, k, v)
 		if t.err != nil {
 			return nil
 		}
@@ -251,32 +272,31 @@ func (t *Tx) Reset(login, first uint64) {
 	} else {
 		t.DropDeliveries(first - 1)
 	}
-	type kept struct{ key, value []byte }
-	var keep []kept
+	var keep []protocol.Message
 	var drop [][]byte
-	for k, v := range t.kv.Scan([]byte{keyMessage}, []byte{keyMessage + 1}, false) {
-		r := t.readMessage(k, v)
-		if t.err != nil {
-			return
-		}
+	t.eachMessage([]byte{keyMessage}, []byte{keyMessage + 1}, false, func(k, _ []byte, r *record) bool {
 		if r.login == login {
-			keep = append(keep, kept{append([]byte{}, k...), append([]byte{}, v...)})
+			keep = append(keep, r.Message)
 		} else {
-			drop = append(drop, append([]byte{}, k...))
+			drop = append(drop, bytes.Clone(k))
 		}
+		return true
+	})
+	if t.err != nil {
+		return
 	}
 	for _, k := range drop {
 		t.kv.Delete(k)
 	}
-	for _, k := range keep {
-		r := t.readMessage(k.key, k.value)
-		t.put(&r.Message, login)
-		e := t.entry(r.Conv)
+	for i := range keep {
+		m := &keep[i]
+		t.put(m, login)
+		e := t.entry(m.Conv)
 		e.Listed, e.Followed = true, true
-		if r.Seq > e.LastSeq {
-			e.LastSeq, e.Time, e.End = r.Seq, r.Time, r.Seq
+		if m.Seq > e.LastSeq {
+			e.LastSeq, e.Time, e.End = m.Seq, m.Time, m.Seq
 		}
-		t.setEntry(r.Conv, &e)
+		t.setEntry(m.Conv, &e)
 	}
 }
 

@@ -14,7 +14,7 @@ type Outgoing struct {
 }
 
 // AddOutgoing puts a message into the outbox, at the place that it names.
-func (t *Tx) AddOutgoing(o *Outgoing) { t.kv.Put(numberKey(keyOutgoing, o.N), encode(o)) }
+func (t *Tx) AddOutgoing(o *Outgoing) { t.set(numberKey(keyOutgoing, o.N), o) }
 
 // DropOutgoing takes a message out of the outbox.
 func (t *Tx) DropOutgoing(n uint64) { t.kv.Delete(numberKey(keyOutgoing, n)) }
@@ -33,7 +33,7 @@ func (t *Tx) Outgoing() (list []Outgoing) {
 // number of that delivery.
 func (t *Tx) AddDelivery(refs []Ref) uint64 {
 	n := t.next("deliveries")
-	t.kv.Put(numberKey(keyDelivery, n), encode(&delivery{refs}))
+	t.set(numberKey(keyDelivery, n), &delivery{refs})
 	return n
 }
 

@@ -175,7 +175,7 @@ func (t *Tx) setRun(conv protocol.Conv, from, to uint64, kind Kind) {
 
 func (t *Tx) putRun(conv protocol.Conv, from, to uint64, kind Kind) {
 	if kind != Unknown {
-		t.kv.Put(seqKey(keyRun, conv, from), encode(&Run{From: from, To: to, Kind: kind}))
+		t.set(seqKey(keyRun, conv, from), &Run{From: from, To: to, Kind: kind})
 	}
 }
 

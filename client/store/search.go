@@ -31,18 +31,14 @@ func (t *Tx) Search(s Search) []protocol.Message {
 		from, to = seqKey(keyMessage, *s.Conv, 0), seqKey(keyMessage, *s.Conv, maxSeq)
 	}
 	var found []protocol.Message // ascending by time; at most Limit
-	for k, v := range t.kv.Scan(from, to, true) {
-		r := t.readMessage(k, v)
-		if t.err != nil {
-			return nil
-		}
+	t.eachMessage(from, to, true, func(_, _ []byte, r *record) bool {
 		full := len(found) == s.Limit
 		if full && r.Time <= found[0].Time || t.expired(&r.Message) {
-			continue
+			return true
 		}
 		body, err := r.BodyValue()
 		if err != nil || !match(body) {
-			continue
+			return true
 		}
 		if full {
 			found = found[1:]
@@ -54,7 +50,8 @@ func (t *Tx) Search(s Search) []protocol.Message {
 			return 1
 		})
 		found = slices.Insert(found, i, r.Message)
-	}
+		return true
+	})
 	slices.Reverse(found)
 	return found
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -37,13 +38,19 @@ type job struct {
 type Tx struct {
 	kv  KV
 	now int64 // the server's clock, ms
-	err error // the first value that could not be read
+	err error // of the first value that could not be read or written
 
 	// What was set and is not written yet; see flush.
 	growing   growing
 	last      lastEntry
 	since     string
 	sequences map[string]uint64
+
+	// Used again and again, so that a value costs one allocation.
+	coder  coder
+	record record
+	key    []byte
+	buf    []byte
 }
 
 // flush writes what is kept back because the next call most often changes it again.
@@ -63,7 +70,26 @@ func (t *Tx) flush() {
 }
 
 func (t *Tx) decode(b []byte, v value) {
-	if err := decode(b, v); err != nil && t.err == nil {
+	t.coder = coder{b: b, reading: true}
+	if err := t.coder.read(v); err != nil {
+		t.fail(err)
+	}
+}
+
+// set puts a value. One that could not be read again is an error of the transaction.
+func (t *Tx) set(key []byte, v value) {
+	t.coder = coder{b: t.buf[:0]}
+	if v.fields(&t.coder); t.coder.err != nil {
+		t.fail(t.coder.err)
+		return
+	}
+	t.buf = t.coder.b
+	t.kv.Put(key, bytes.Clone(t.buf))
+}
+
+// fail notes the first error of the transaction.
+func (t *Tx) fail(err error) {
+	if t.err == nil {
 		t.err = err
 	}
 }
@@ -229,7 +255,7 @@ func (t *Tx) name(name string, v value) bool {
 }
 
 func (t *Tx) setName(name string, v value) {
-	t.kv.Put(append([]byte{keyName}, name...), encode(v))
+	t.set(append([]byte{keyName}, name...), v)
 }
 
 // A number is a value of its own.
@@ -287,7 +313,7 @@ func (t *Tx) MoveCursor(since string, groups []protocol.GroupCursor) {
 	}
 	for _, g := range groups {
 		c := cursor{moved: t.next("moves"), text: g.Cursor}
-		t.kv.Put(append([]byte{keyCursor}, g.Group...), encode(&c))
+		t.set(append([]byte{keyCursor}, g.Group...), &c)
 	}
 }
 
