@@ -7,7 +7,7 @@ import { newFetcher } from "./fetch.ts";
 import { json } from "./json.ts";
 import { toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
 import { newOutbox } from "./outbox.ts";
-import { deleteConversation, gone, listed, newMessage, readTo, receiver } from "./receive.ts";
+import { asking, deleteConversation, gone, listed, newMessage, receiver, type Ask } from "./receive.ts";
 import { dial, type Push, type Session } from "./session.ts";
 import { StoreError, type Opened, type Store } from "./store.ts";
 import { backoff, randomID, refreshIn, spread } from "./token.ts";
@@ -40,6 +40,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   const stopped = new AbortController();
   const tell = (notice: Notice) => listeners.forEach((fn) => fn(notice));
   let session: Session | undefined; // logged in
+  let ask: Ask | undefined; // of the session
   let background = false;
   let skipPause: (() => void) | undefined;
   let over: BelfryError | undefined;
@@ -76,7 +77,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     }, report);
   };
 
-  const writer: Writer = await newWriter({ store, withoutStorage: !!options.withoutStorage, tell, now, expires: () => expire(), failed: storeFailed });
+  const writer: Writer = await newWriter({ store, user: options.user, withoutStorage: !!options.withoutStorage, tell, now, expires: () => expire(), failed: storeFailed });
   const device = await prepare(options, store, writer, !!lost);
   const failed = (err: unknown) => {
     report(err);
@@ -84,12 +85,12 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   };
   const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count() }) });
   await outbox.load();
-  const request = async (op: string, args: object, signal?: AbortSignal): Promise<unknown> => {
+  const request: Ask = async (...args) => {
     if (over) throw over;
-    if (!session) throw new BelfryError("offline");
-    return session.request(op, args, signal);
+    if (!ask) throw new BelfryError("offline");
+    return ask(...args);
   };
-  const fetcher = newFetcher(store, writer, (signal) => (args) => request("getMessage", args, signal) as Promise<Operations["getMessage"]["ok"]>, now);
+  const fetcher = newFetcher(store, writer, (signal) => (args) => request("getMessage", args, undefined, signal) as Promise<Operations["getMessage"]["ok"]>, now);
 
   expire();
 
@@ -128,7 +129,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       if (stopped.signal.aborted) throw new BelfryError("closed");
       let doubted = false;
       let kicked: string | undefined;
-      take = receiver({
+      const receive = receiver({
         store, writer, outbox, session: one, user: options.user, manualRead: !!manualRead, since, tell, failed,
         groups: Object.keys(cursors).length > 0,
         synced() {
@@ -142,7 +143,6 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
           one.close();
         },
       });
-      const receive = take;
       take = (push) => {
         if (push.op !== "onKicked") return receive(push);
         // The close that follows leaves no time for what waits.
@@ -150,7 +150,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         tell({ event: { name: "kicked", of: push.args } });
       };
       pushes.forEach(take);
-      return { one, ahead: ok.serverTime - Date.now(), doubted: () => doubted, kicked: () => kicked };
+      return { one, receive, ahead: ok.serverTime - Date.now(), doubted: () => doubted, kicked: () => kicked };
     } catch (err) {
       one.close();
       throw err;
@@ -210,18 +210,19 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       try {
         setStatus({ connection: "connecting" });
         const token = await askToken(reason);
-        const { one, ahead, doubted, kicked } = await login(attempt, token);
+        const { one, receive, ahead, doubted, kicked } = await login(attempt, token);
         session = one;
+        ask = asking(one, receive);
         reason = "login";
         const { error: _, ...rest } = status;
         status = rest;
         setStatus({ connection: "online", ahead });
         if (background) void one.request("setState", { background }).catch(() => {});
-        outbox.online(one);
+        outbox.online(ask);
         keepToken(one, token);
         const { code, reason: text } = await one.ended;
         if (status.synced && Date.now() - status.since >= STABLE_MS) failures = 0;
-        session = undefined;
+        session = ask = undefined;
         outbox.online(undefined);
         why = new BelfryError(code === 4401 ? "unauthorized" : "offline", text || `the connection ended with ${code}`);
         if (doubted()) wait = 0;
@@ -252,9 +253,8 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       }
       // What comes while a deletion is on its way is not deleted.
       const upTo = writer.entries.get(String(args.conv))?.newest;
-      const ok = await request(op, args, signal);
-      await applyReply(writer, store, options.user, op, args, ok, upTo);
-      return ok;
+      const effect = effects[op];
+      return request(op, args, effect && ((ok) => effect(writer, args as never, ok, upTo)), signal);
     },
     fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
     outbox: () => outbox.load().then(() => null),
@@ -358,36 +358,47 @@ function asBelfryError(err: unknown): never {
   throw err;
 }
 
-/** Brings into the store what the answer to a request changes there. */
-async function applyReply(writer: Writer, store: Store, user: string, op: string, args: Record<string, unknown>, ok: unknown, upTo: number | undefined): Promise<void> {
-  const conv = String(args.conv);
-  const reply = ok as { unread?: number; conversations?: Operations["getRecents"]["ok"]["conversations"]; cursor?: string; group?: string };
-  if (op === "readReport") return writer.commit((batch) => readTo(batch, store, conv, Number(args.seq), user, reply.unread));
-  if (op === "deleteMessage") return gone(writer, conv, (args.seqs as number[]).map((seq) => [seq, seq] as const), "deleted");
-  if (op === "deleteConversation") return writer.commit((batch) => deleteConversation(batch, conv, !!args.messages, upTo));
-  if (op === "recall") return gone(writer, conv, [[Number(args.seq), Number(args.seq)]], "recalled");
-  if (op === "setConversation") {
-    const { muted, pinned, unread } = args as Operations["setConversation"]["args"];
-    const set = { ...(muted !== undefined && { muted }), ...(pinned !== undefined && { pinned }), ...(unread !== undefined && { markedUnread: unread }) };
-    return writer.commit((batch) => batch.edit(conv, set));
-  }
-  if (op === "getRecents" || op === "getConversations") {
-    return writer.commit((batch) => {
-      for (const entry of reply.conversations ?? []) {
-        if (entry.last && !batch.covers(entry.conv, entry.last.seq)) newMessage(batch, entry.last, writer.unstored(entry.conv));
-        listed(batch, entry);
-      }
-    });
-  }
-  if ((op === "joinGroup" || op === "createGroup") && reply.cursor) {
-    const group = `g:${reply.group ?? String(args.group)}`;
-    const cursor = reply.cursor;
-    return writer.commit((batch) => {
-      const had = batch.entry(group);
-      batch.edit(group, { cursor: had.cursor || cursor, listed: true, time: had.time || Date.now(), ...(!had.cursor && { top: false }) });
-    });
-  }
-}
+/** What the answer to a request changes in the store. `upTo` is the newest seq as it was made. */
+type Effect = (writer: Writer, args: never, ok: never, upTo: number | undefined) => Promise<unknown>;
+type Args<Op extends keyof Operations> = Operations[Op]["args"];
+type OK<Op extends keyof Operations> = Operations[Op]["ok"];
+
+const lists: Effect = (writer, _, { conversations }: OK<"getRecents">) =>
+  writer.commit((batch) => {
+    for (const entry of conversations) {
+      if (entry.last && !batch.covers(entry.conv, entry.last.seq)) newMessage(batch, entry.last, writer.unstored(entry.conv));
+      listed(batch, entry);
+    }
+  });
+
+const joined: Effect = async (writer, args: Args<"joinGroup">, { cursor, group = args.group }: { cursor?: string; group?: string }) => {
+  if (!cursor) return;
+  const conv = `g:${group}`;
+  await writer.commit((batch) => {
+    const had = batch.entry(conv);
+    batch.edit(conv, { cursor: had.cursor || cursor, listed: true, time: had.time || Date.now(), ...(!had.cursor && { top: false }) });
+  });
+};
+
+const effects: { readonly [op: string]: Effect } = {
+  readReport: (writer, { conv, seq }: Args<"readReport">, { unread }: OK<"readReport">) =>
+    writer.commit(async (batch) => {
+      await batch.readTo(conv, seq, unread);
+      if (batch.known(conv)) batch.edit(conv, { markedUnread: false });
+    }),
+  deleteMessage: (writer, { conv, seqs }: Args<"deleteMessage">) => gone(writer, conv, seqs.map((seq) => [seq, seq] as const), "deleted"),
+  deleteConversation: (writer, { conv, messages = false }: Args<"deleteConversation">, _, upTo) =>
+    writer.commit((batch) => deleteConversation(batch, conv, messages, upTo)),
+  recall: (writer, { conv, seq }: Args<"recall">) => gone(writer, conv, [[seq, seq]], "recalled"),
+  setConversation: (writer, { conv, muted, pinned, unread }: Args<"setConversation">) =>
+    writer.commit((batch) => batch.edit(conv, {
+      ...(muted !== undefined && { muted }), ...(pinned !== undefined && { pinned }), ...(unread !== undefined && { markedUnread: unread }),
+    })),
+  getRecents: lists,
+  getConversations: lists,
+  joinGroup: joined,
+  createGroup: joined,
+};
 
 async function importMessages(writer: Writer, messages: readonly Message[]): Promise<null> {
   // In parts, so that no batch is too large for a store.

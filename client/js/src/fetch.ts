@@ -40,6 +40,8 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
       const { before, after, range } = wanted;
       const top = !range && (before === undefined ? after === undefined || !page.more : page.to === 0);
       await take(conv, page, beyond ? undefined : hole, top);
+      // The time of some that counted as unread was over.
+      if (page.gaps.length > 0) await writer.commit((batch) => batch.readTo(conv, 0));
       if (page.to === 0 && !top) return;
       // Where there was nothing, look further at a time.
       chunk = page.messages.length === 0 ? chunk * 2 : 0;

@@ -116,6 +116,8 @@ export interface StoredGap {
 export interface StoredConversation extends WireConversation {
   /** In the list: it was not deleted since its last message. */
   readonly listed: boolean;
+  /** deleteConversation took what is up to this seq out of the queue: it is not unread. */
+  readonly dequeued?: number;
   /** The seqs that rows of `messages` cover, ascending: [from, to, from, to, …], both included, not adjacent. */
   readonly covered: readonly number[];
   /** Seqs that limits took from the queue unread, in the same form; where they are not covered. */

@@ -5,10 +5,9 @@
 import { BelfryError } from "./api.ts";
 import { toFailure, type StoredSend } from "./link.ts";
 import { backoff, spread } from "./token.ts";
-import type { Session } from "./session.ts";
 import type { Entry, Store } from "./store.ts";
 import type { Message } from "./wire.ts";
-import { newMessage } from "./receive.ts";
+import { newMessage, type Ask } from "./receive.ts";
 import type { Batch, Writer } from "./writer.ts";
 
 /** The most sends without an answer; others wait for theirs. */
@@ -35,8 +34,8 @@ interface Item {
 export interface Outbox {
   /** Takes in what was appended since. */
   load(): Promise<void>;
-  /** Sends what waits, over this session from now on. */
-  online(session: Session | undefined): void;
+  /** Sends what waits, in this session from now on. */
+  online(ask: Ask | undefined): void;
   /** Removes a message that was never written, or was refused. Reports whether it did. */
   cancel(conv: string, cid: string): Promise<boolean>;
   /** Ends the send that this message answers. Reports whether there was one. */
@@ -62,7 +61,7 @@ export interface OutboxOptions {
 export function newOutbox({ store, writer, user, now, changed, failed }: OutboxOptions): Outbox {
   const items = new Map<number, Item>();
   let last = 0; // the highest key that was loaded
-  let session: Session | undefined;
+  let session: Ask | undefined;
   let pumping = false;
   let again = false;
   let loading: Promise<void> = Promise.resolve();
@@ -145,21 +144,22 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
     });
   };
 
-  const write = async (to: Session, item: Item) => {
+  const write = async (to: Ask, item: Item) => {
     item.flying = true;
     const { conv, cid, body, ttl, mentions, tried } = item.send;
     const age = now() - tried;
     const retry = (age > RETRY_AFTER_MS || age < 0) && { retry: true };
     try {
-      const ok = await to.request("send", { conv, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }), ...retry });
-      const { id, seq = 0, time } = ok as { id: string; seq?: number; time: number };
-      await writer.commit((batch) => {
-        const message: Message = { id, conv, from: user, seq, time, cid, body, ...(ttl && { ttl }), ...(mentions && { mentions }) };
-        if (!settle(batch, message) || !seq) return; // a live group stores nothing
-        if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
-        batch.edit(conv, { markedUnread: false });
-        if (conv.startsWith("g:")) batch.edit(conv, { readSeq: Math.max(batch.entry(conv).readSeq, seq), unread: 0 });
-      });
+      const options = { ...(ttl && { ttl }), ...(mentions && { mentions }) };
+      await to("send", { conv, cid, body, ...options, ...retry }, ({ id, seq = 0, time }: { id: string; seq?: number; time: number }) =>
+        writer.commit(async (batch) => {
+          const message: Message = { id, conv, from: user, seq, time, cid, body, ...options };
+          if (!settle(batch, message) || !seq) return; // a live group stores nothing
+          if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
+          batch.edit(conv, { markedUnread: false });
+          if (conv.startsWith("g:")) await batch.readTo(conv, seq);
+        }),
+      );
     } catch (err) {
       if (!items.has(item.key)) return;
       if (err instanceof BelfryError && !PASSING.has(err.code)) return refuse(item, err);

@@ -1,10 +1,10 @@
 /** Brings what the server pushes into the store, then acknowledges it and tells the tabs. */
+import { BelfryError } from "./api.ts";
 import type { Notice } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Push, Session } from "./session.ts";
-import { clusters, gapTile, type Batch, type Writer } from "./writer.ts";
-import { rows } from "./history.ts";
-import { add } from "./ranges.ts";
+import { clusters, floorOf, gapTile, type Batch, type Writer } from "./writer.ts";
+import { add, missing, pairs } from "./ranges.ts";
 import type { Store } from "./store.ts";
 import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from "./wire.ts";
 
@@ -12,8 +12,6 @@ import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from 
 const MAX_WAITING = 10_000;
 /** The most frames of messages that share a write. */
 const MAX_SHARED = 64;
-/** How many rows an unread count looks through. */
-const MAX_COUNTED = 1000;
 
 export interface ReceiveOptions {
   readonly store: Store;
@@ -34,10 +32,30 @@ export interface ReceiveOptions {
   failed(err: unknown): void;
 }
 
-/** Returns what takes the pushes of one session, in order. */
-export function receiver(o: ReceiveOptions): (push: Push) => void {
+/** What a reply changes in the store. It does not reject. */
+type Effect = () => Promise<void>;
+
+/** Makes a request whose `effect` on the store comes in the order of the server's frames; resolves when both are done. */
+export type Ask = (op: string, args: object, effect?: (ok: never) => Promise<unknown>, signal?: AbortSignal) => Promise<unknown>;
+
+/** A session's requests; `take` is its receiver. */
+export function asking(session: Session, take: (effect: Effect) => void): Ask {
+  return async (op, args, effect, signal) => {
+    let done: Promise<unknown> | undefined;
+    const answered = (ok: unknown) => {
+      done = new Promise((resolve, reject) => take(() => effect!(ok as never).then(resolve, reject)));
+      done.catch(() => {}); // whoever waits hears of it
+    };
+    const ok = await session.request(op, args, signal, effect && answered);
+    await done;
+    return ok;
+  };
+}
+
+/** Returns what takes the pushes of one session, and the effects of replies among them, in the order of their frames. */
+export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   const { store, writer, outbox, session, user, tell } = o;
-  const waiting: Push[] = [];
+  const waiting: (Push | Effect)[] = [];
   let busy = false;
   let over = false; // nothing more is stored: what is left comes again with the next session
   let live = false; // onSynced was stored
@@ -51,21 +69,25 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
 
   const drain = async () => {
     busy = true;
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      if (typeof next === "function") await next();
+      else if (!over) await handle(next);
+    }
+    busy = false; // with no pause after the last look, so that nothing is left behind
+  };
+
+  const handle = async (push: Push) => {
     try {
-      for (let first = waiting.shift(); first && !over; first = waiting.shift()) {
-        if (first.op !== "onNewMessage") {
-          await handlers[first.op]?.(first.args as never);
-          continue;
-        }
-        const frames = [first.args];
-        while (frames.length < MAX_SHARED && waiting[0]?.op === "onNewMessage") frames.push((waiting.shift() as typeof first).args);
-        await messages(frames);
+      if (push.op !== "onNewMessage") return await handlers[push.op]?.(push.args as never);
+      const frames = [push.args];
+      for (let next = waiting[0]; frames.length < MAX_SHARED && next && "op" in next && next.op === "onNewMessage"; next = waiting[0]) {
+        frames.push(next.args);
+        waiting.shift();
       }
+      await messages(frames);
     } catch (err) {
       over = true;
       o.failed(err);
-    } finally {
-      busy = false; // with no pause after the last look, so that nothing is left behind
     }
   };
 
@@ -175,7 +197,8 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
       parts = merge(parts, args);
     },
     async onReadReport(args) {
-      await writer.commit((batch) => readTo(batch, store, args.conv, args.seq, user));
+      // It may be of an automatic read, which leaves the mark as unread; onConversationChanged says so if it does not.
+      await writer.commit((batch) => batch.readTo(args.conv, args.seq));
       tell({ event: { name: "readReport", of: args } });
     },
     async onReadReceipt(args) {
@@ -223,11 +246,13 @@ export function receiver(o: ReceiveOptions): (push: Push) => void {
   };
 
   void session.ended.then(() => (over = true));
-  return (push) => {
-    // What follows on a push that could not be stored must not be acknowledged.
-    if (over) return;
-    if (waiting.length >= MAX_WAITING) return o.failed(new Error("too much waits to be stored"));
-    waiting.push(push);
+  return (next) => {
+    if (typeof next !== "function") {
+      // What follows on a push that could not be stored must not be acknowledged.
+      if (over) return;
+      if (waiting.length >= MAX_WAITING) return o.failed(new BelfryError("internal", "too many pushes wait to be stored"));
+    }
+    waiting.push(next);
     if (!busy) void drain();
   };
 }
@@ -260,31 +285,26 @@ function lose(batch: Batch, { conv, from, to }: Lost): void {
   batch.edit(conv, { lost: add(lost, from, to), newest: Math.max(newest, to) });
 }
 
-/** The user has read up to a seq. */
-export async function readTo(batch: Batch, store: Store, conv: string, seq: number, user: string, unread?: number): Promise<void> {
-  if (!batch.known(conv)) return;
-  const { readSeq, newest, unread: had = 0 } = batch.entry(conv);
-  const to = Math.max(readSeq, Math.min(seq, newest));
-  // A report of another device may be an automatic one, which leaves the mark; onConversationChanged says so if it does not.
-  const own = unread !== undefined;
-  if (unread === undefined && had > 0) {
-    const above = await rows(store, conv, to + 1, newest, MAX_COUNTED);
-    unread = Math.min(had, above.filter((row) => "id" in row && row.from !== user).length);
-  }
-  batch.edit(conv, { readSeq: to, unread: unread ?? 0, ...(own && { markedUnread: false }) });
-}
-
 /** Makes messages gaps, in one write for those that are near each other. With `sender` only that member's that are held. */
 export async function gone(writer: Writer, conv: string, ranges: readonly (readonly [number, number])[], reason: GapReason, sender?: string): Promise<void> {
   const hit = (seq: number) => ranges.some(([from, to]) => from <= seq && seq <= to);
   for (const [from, to] of clusters(ranges)) {
-    await writer.commit((batch) =>
-      batch.rewrite(conv, from, to, (tile) => {
+    await writer.commit(async (batch) => {
+      let unheld = 0; // of a group, where all above the read cursor is unread
+      await batch.rewrite(conv, from, to, (tile) => {
         if (tile.gap || (sender !== undefined && tile.message?.from !== sender)) return [tile];
         if (tile.message) return [hit(tile.from) ? gapTile(tile, reason) : tile];
-        return cut(tile, ranges).map((part) => (hit(part.from) ? gapTile(part, reason) : part));
-      }),
-    );
+        return cut(tile, ranges).map((part) => {
+          if (!hit(part.from)) return part;
+          const { lost } = batch.entry(conv);
+          const counted = missing(lost, Math.max(part.from, floorOf(batch.entry(conv)) + 1), part.to);
+          if (conv.startsWith("g:")) for (const [a, b] of pairs(counted)) unheld += b - a + 1;
+          return gapTile(part, reason);
+        });
+      });
+      const { unread = 0 } = batch.entry(conv);
+      if (unheld > 0 && unread > 0) batch.edit(conv, { unread: Math.max(0, unread - unheld) });
+    });
   }
 }
 
@@ -298,10 +318,11 @@ function cut(hole: { from: number; to: number }, ranges: readonly (readonly [num
 /** Takes a conversation off the list, with `messages` also what is up to a seq; without one all that is known. */
 export async function deleteConversation(batch: Batch, conv: string, messages: boolean, upTo?: number): Promise<void> {
   if (!batch.known(conv)) return;
-  const { newest, lastSeq } = batch.entry(conv);
+  const { newest, lastSeq, dequeued = 0 } = batch.entry(conv);
   const to = upTo ?? newest;
   if (messages) await batch.clear(conv, to, "deleted");
-  if (lastSeq <= to) batch.edit(conv, { listed: false, unread: 0, markedUnread: false });
+  batch.edit(conv, { dequeued: Math.max(dequeued, to), ...(lastSeq <= to && { listed: false, markedUnread: false }) });
+  await batch.readTo(conv, 0);
 }
 
 /** Forgets all of another epoch: what this session did not bring. */

@@ -24,8 +24,10 @@ export interface Session {
   /**
    * Rejects with the server's refusal, with `too_large` if the frame is, with `offline`
    * (and `unknown`) when the session ends before the answer, or with `aborted`.
+   * `answered` is called with what the server answers before any later push is handed
+   * on, also if nobody waits for it any more.
    */
-  request(op: string, args: object, signal?: AbortSignal): Promise<unknown>;
+  request(op: string, args: object, signal?: AbortSignal, answered?: (ok: unknown) => void): Promise<unknown>;
   /** Sends a frame that has no reply; does nothing once the session has ended. */
   notify(op: string, args: object): void;
   /** Sets the bytes that a frame may have. */
@@ -103,21 +105,22 @@ export function dial({ url, codec, WebSocket, trace, signal, onPush }: Dial): Pr
     notify(op, args) {
       if (over) write(op, args);
     },
-    request(op, args, signal) {
+    request(op, args, signal, answered) {
       if (signal?.aborted) return Promise.reject(aborted());
       if (!over) return Promise.reject(new BelfryError("offline"));
       const id = ++lastID;
       return new Promise((resolve, reject) => {
-        const abort = () => {
-          waiting.delete(id);
-          reject(aborted(true));
-        };
+        const abort = () => reject(aborted(true));
         const done = <T>(settle: (with_: T) => void) => (with_: T) => {
           signal?.removeEventListener("abort", abort);
           settle(with_);
         };
         write(op, args, id); // what it throws, this promise rejects with
-        waiting.set(id, { resolve: done(resolve), reject: done(reject) });
+        const take = (ok: unknown) => {
+          answered?.(ok);
+          resolve(ok);
+        };
+        waiting.set(id, { resolve: done(take), reject: done(reject) });
         signal?.addEventListener("abort", abort);
       });
     },

@@ -5,7 +5,7 @@
  */
 import { asValue, isGap, isOver, newestTold, rows, tileOf, type Tile } from "./history.ts";
 import type { Notice, Settled, StoredConversation } from "./link.ts";
-import { add, has, subtract, type Ranges } from "./ranges.ts";
+import { add, has, pairs, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
 
@@ -15,6 +15,8 @@ const MAX_RANGES = 1000;
 const KEPT_WITHOUT_ROOM = 200;
 /** Of how many commits it is kept which messages they brought. */
 const KEPT_TOLD = 500;
+/** How many rows above the read cursor are looked through for what is unread. */
+const MAX_COUNTED = 1000;
 /** How many rows are looked through for the message that takes the place of a last one that is gone. */
 const LAST_AMONG = 200;
 
@@ -33,9 +35,12 @@ export interface Batch {
   covers(conv: string, seq: number): boolean;
   /**
    * Replaces what there is in `from`-`to`: `decide` gets tiles, ascending, holes among
-   * them, and returns what takes their place. Once per conversation and batch.
+   * them, and returns what takes their place. Once per conversation and batch. A message
+   * that becomes a gap is not unread any more.
    */
   rewrite(conv: string, from: number, to: number, decide: (tile: Tile) => readonly Tile[]): Promise<void>;
+  /** The user has read up to a seq. What is unread then, if nobody says it, follows from what is known above. */
+  readTo(conv: string, seq: number, unread?: number): Promise<void>;
   /** Makes seqs up to `to` a gap without reading them. */
   clear(conv: string, to: number, reason: GapReason): Promise<void>;
   /** Knows nothing of a conversation any more, but its list entry's settings and cursor. Its rows are the caller's to remove. */
@@ -67,6 +72,7 @@ export interface Writer {
 
 export interface WriterOptions {
   readonly store: Store;
+  readonly user: string;
   readonly withoutStorage: boolean;
   tell(notice: Notice): void;
   now(): number;
@@ -76,7 +82,7 @@ export interface WriterOptions {
   failed(err: StoreError | undefined): void;
 }
 
-export async function newWriter({ store, withoutStorage, tell, now, expires, failed }: WriterOptions): Promise<Writer> {
+export async function newWriter({ store, user, withoutStorage, tell, now, expires, failed }: WriterOptions): Promise<Writer> {
   const entries = new Map<string, StoredConversation>();
   for (const { value } of await store.list("conversations", {})) {
     const entry = value as unknown as StoredConversation;
@@ -120,7 +126,7 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
       edit,
       known: (conv) => edited.has(conv) || entries.has(conv),
       forget(conv) {
-        edit(conv, { lastSeq: 0, readSeq: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
+        edit(conv, { lastSeq: 0, readSeq: 0, dequeued: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
         then.push(() => volatile.delete(conv));
       },
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
@@ -164,9 +170,19 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
           if (message && !had.has(message)) mortal(message);
           if (gap || message) cover(conv, a, b);
         }
-        const { lastSeq } = entry(conv);
+        const { lastSeq, unread = 0 } = entry(conv);
+        const above = floorOf(entry(conv));
+        const counted = (all: readonly Tile[]) => all.filter(({ message }) => message && message.from !== user && message.seq > above).length;
+        const fell = counted(old) - counted(fresh);
+        if (unread > 0 && fell > 0) edit(conv, { unread: Math.max(0, unread - fell) });
         const gone = lastSeq >= from && lastSeq <= to && fresh.some((tile) => tile.gap && tile.from <= lastSeq && lastSeq <= tile.to);
         if (gone) edit(conv, await lastBelow(store, conv, fresh, from, lastSeq, now()));
+      },
+      async readTo(conv, seq, unread) {
+        if (!batch.known(conv)) return;
+        const had = entry(conv);
+        const readSeq = Math.max(had.readSeq, Math.min(seq, had.newest));
+        edit(conv, { readSeq, unread: unread ?? (had.unread ? Math.min(had.unread, await mostUnread(store, { ...had, readSeq }, user, !unstored(conv))) : 0) });
       },
       async clear(conv, to, reason) {
         if (to < 1 || unstored(conv)) return;
@@ -257,6 +273,27 @@ export async function newWriter({ store, withoutStorage, tell, now, expires, fai
 
 export function newEntry(conv: string): StoredConversation {
   return { conv, lastSeq: 0, time: 0, readSeq: 0, listed: false, covered: [], lost: [], newest: 0 };
+}
+
+/** Up to where nothing is unread. */
+export function floorOf({ readSeq, dequeued = 0 }: StoredConversation): number {
+  return Math.max(readSeq, dequeued);
+}
+
+/**
+ * The most that can be unread: what is held above the read cursor, and what is not held
+ * there. Of a conversation with a user that is nothing, as logins push all of their queue;
+ * in a group nothing of the user's own lies there, as sending moves the cursor.
+ */
+async function mostUnread(store: Store, of: StoredConversation, user: string, stored: boolean): Promise<number> {
+  const from = floorOf(of) + 1;
+  const held = stored ? await rows(store, of.conv, from, of.newest, MAX_COUNTED) : [];
+  const messages = held.filter((row) => !isGap(row) && row.from !== user).length;
+  if (stored && of.conv.startsWith("u:") && held.length < MAX_COUNTED) return messages;
+  let unheld = of.newest - from + 1;
+  for (const row of held) unheld -= isGap(row) ? row.to - Math.max(row.gap, from) + 1 : 1;
+  for (const [a, b] of pairs(subtract(of.lost, 0, from - 1))) unheld -= b - a + 1;
+  return messages + Math.max(0, unheld);
 }
 
 export function gapTile({ from, to }: { from: number; to: number }, gap: GapReason): Tile {
