@@ -158,6 +158,13 @@ export type SendState =
   | { readonly state: "stored"; readonly id: string; readonly seq: number; readonly time: number }
   | { readonly state: "refused"; readonly code: ErrorCode; readonly message: string };
 
+/** What became of a message of the outbox. */
+export interface Sent {
+  readonly conv: string;
+  readonly cid: string;
+  readonly state: Exclude<SendState, { state: "queued" }>;
+}
+
 /** A message in the outbox. */
 export interface Pending {
   readonly cid: string;
@@ -260,6 +267,8 @@ export interface Events {
    * those of the last 500 pushes. Who was killed meanwhile finds them in the store.
    */
   messages: readonly Message[];
+  /** A message of the outbox was stored or refused, whichever tab sent it, and also if that was before this client was made. */
+  sent: Sent;
   synced: Synced;
   readReport: Pushes["onReadReport"];
   readReceipt: Pushes["onReadReceipt"];

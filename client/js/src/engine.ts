@@ -83,7 +83,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     report(err);
     session?.close(1000, "the store failed");
   };
-  const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count() }) });
+  const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count(), taken: outbox.taken() }) });
   await outbox.load();
   const request: Ask = async (...args) => {
     if (over) throw over;

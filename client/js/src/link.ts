@@ -62,8 +62,13 @@ export interface Notice {
   readonly event?: { [Name in keyof Events]: { readonly name: Name; readonly of: Events[Name] } }[keyof Events];
 }
 
-/** Status but for what each tab knows by itself. `ahead` is the server's clock minus this machine's, in milliseconds. */
-export type EngineStatus = Omit<Status, "leader"> & { readonly ahead: number };
+/** Status but for what each tab knows by itself. */
+export interface EngineStatus extends Omit<Status, "leader"> {
+  /** The server's clock minus this machine's, in milliseconds. */
+  readonly ahead: number;
+  /** The highest key of the outbox that has been taken in, and so counted in `outbox`; absent = none. */
+  readonly taken?: number;
+}
 
 /** The engine as a client's tab sees it. */
 export interface Engine {
@@ -145,7 +150,7 @@ export interface StoredSend {
 
 /**
  * meta: ["told", n] which messages the n-th commit brought, for tabs that did not hear of it (Told);
- * ["leader"] and ["over", n] are of leader.ts; ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
+ * ["leader"] and ["over", n] are of fence.ts; ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
  * ["ttl", when, conv, seq] true for each message that is gone at `when`.
  */
 export type MetaKey = "cursor" | "device" | "listed" | "ttl" | "told" | "leader" | "over";

@@ -42,6 +42,8 @@ export interface Outbox {
   settle(batch: Batch, message: Message): boolean;
   /** How many are not stored yet, without those refused. */
   count(): number;
+  /** The highest key that was loaded, 0 if none was. */
+  taken(): number;
   items(): readonly StoredSend[];
   close(): void;
 }
@@ -162,7 +164,8 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
       );
     } catch (err) {
       if (!items.has(item.key)) return;
-      if (err instanceof BelfryError && !PASSING.has(err.code)) return refuse(item, err);
+      // Until that is in the store it counts as written, or it would be written again.
+      if (err instanceof BelfryError && !PASSING.has(err.code)) return await refuse(item, err);
       if (to !== session) return; // the next session writes it again
       if (!(err instanceof BelfryError)) failed(err);
       pauseAfter(item, err);
@@ -235,6 +238,7 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
       });
     },
     count: () => [...items.values()].filter(({ send }) => !send.refused).length,
+    taken: () => last,
     items: () => [...items.values()].map(({ send }) => send),
     close() {
       session = undefined;

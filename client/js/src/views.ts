@@ -1,40 +1,31 @@
 /** Views of a client's state and of its list of conversations. */
 import type { Conversation, Conversations, View } from "./api.ts";
 import type { Base, StoredConversation } from "./link.ts";
+import { newHub } from "./listen.ts";
 import type { Store } from "./store.ts";
 import type { Message } from "./wire.ts";
 
 /** Views call `start` when the first subscriber comes, and what it returned when the last has gone. */
-export function liveView<T>(initial: T, start: () => () => void): View<T> & { publish(value: T): void } {
+export function liveView<T>(initial: T, start?: () => () => void): View<T> & { publish(value: T): void } {
   let value = initial;
   let stop: (() => void) | undefined;
-  const listeners = new Set<() => void>();
+  const hub = newHub<void>();
   return {
     getSnapshot: () => value,
     subscribe(fn) {
-      const own = () => fn(); // the same function may subscribe twice
-      listeners.add(own);
-      stop ??= start();
+      const leave = hub.listen(fn);
+      stop ??= start?.();
       return () => {
-        listeners.delete(own);
-        if (listeners.size === 0) {
-          stop?.();
-          stop = undefined;
-        }
+        leave();
+        if (hub.size() > 0) return;
+        stop?.();
+        stop = undefined;
       };
     },
     publish(next) {
       if (next === value) return;
       value = next;
-      for (const fn of [...listeners]) {
-        try {
-          fn();
-        } catch (err) {
-          queueMicrotask(() => {
-            throw err; // the others are told all the same
-          });
-        }
-      }
+      hub.tell();
     },
   };
 }

@@ -1,0 +1,44 @@
+/** What an application gives, checked before anything is done with it. Each throws `bad_request`. */
+import { BelfryError, type ClientOptions, type PageOptions, type SendOptions } from "./api.ts";
+
+export function wrong(field: string, rule: string): never {
+  throw new BelfryError("bad_request", `${field}: ${rule}`);
+}
+
+/** Whether a text has UTF-8: it has no lone surrogates. */
+export function wellFormed(text: unknown): text is string {
+  return typeof text === "string" && !/\p{Surrogate}/u.test(text);
+}
+
+export function checkOptions({ url, moreUrls = [], user, token, device, groupBacklog = 0, WebSocket }: ClientOptions): void {
+  for (const one of [url, ...moreUrls]) if (!/^wss?:\/\/./.test(one)) wrong("url", "must begin with ws: or wss:");
+  if (!user) wrong("user", "must be set");
+  if (typeof token !== "function") wrong("token", "must be a function");
+  checkName("device", device);
+  if (!(groupBacklog >= 0 && groupBacklog <= 100)) wrong("groupBacklog", "must be 0-100");
+  if (!WebSocket && !globalThis.WebSocket) wrong("WebSocket", "must be given where there is no global one");
+}
+
+export function checkConv(conv: string): void {
+  if (!/^(u:[!-~]{1,64}|g:[!-~]{1,48})$/.test(conv)) wrong("conv", "must be u: and a user or g: and a group");
+}
+
+function checkName(field: string, name: string | undefined): void {
+  if (name === undefined) return;
+  if (!wellFormed(name) || !name || new TextEncoder().encode(name).length > 64) wrong(field, "must be 1-64 bytes of well-formed text");
+}
+
+/** Returns what goes with a message, in a copy and without what is undefined. */
+export function checkSend(conv: string, { ttl, mentions, cid }: SendOptions): { ttl?: number; mentions?: readonly string[] } {
+  checkConv(conv);
+  checkName("cid", cid);
+  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 1 && ttl <= 604_800)) wrong("ttl", "must be a whole number of seconds, 1-604800");
+  // Unlike every, from does not pass over what a list lacks.
+  if (mentions && !(Array.isArray(mentions) && Array.from(mentions).every(wellFormed))) wrong("mentions", "must be a list of well-formed texts");
+  return { ...(ttl !== undefined && { ttl }), ...(mentions && { mentions: [...mentions] }) };
+}
+
+export function checkPage({ limit = 1, before, after, range }: PageOptions): void {
+  if (!(Number.isInteger(limit) && limit >= 1 && limit <= 100)) wrong("limit", "must be 1-100");
+  if ([before, after, range].filter((one) => one !== undefined).length > 1) wrong("before", "must not be given with after or range");
+}
