@@ -211,6 +211,7 @@ async function start(options: ClientOptions, of: Opened): Promise<{ store: Store
       connection: "connecting", since: Date.now(), synced: false, outbox: 0, ahead: 0,
       storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
     },
+    load: () => import("./engine.ts"),
     start: async (fenced, token) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }),
     // A store in memory is this tab's own, and so are its device and its socket.
     alone: store.durability === "memory" || !(options.tabs ?? canShare()),

@@ -61,7 +61,7 @@ export interface Store {
    * Rejects with a StoreError.
    *
    * With `fence` it makes them only if there is no meta ["over", fence] as they are made,
-   * and else rejects as `fenced` (leader.ts). In IndexedDB, without reading: `add` that key,
+   * and else rejects as `fenced` (fence.ts). In IndexedDB, without reading: `add` that key,
    * which aborts the transaction if it is there, then delete it.
    */
   write(changes: readonly Change[], fence?: number): Promise<void>;

@@ -6,21 +6,24 @@
  *   back-forward cache. A leader that is suspended without any event (Safari on phones, a
  *   debugger) does not answer pings: a tab that is looked at then takes the lock away.
  * - Whoever gets the lock first claims the store, which refuses writes of earlier leaders
- *   from then on (leader.ts, fence). So there is one writer, whatever wakes up.
+ *   from then on (fence.ts). So there is one writer, whatever wakes up.
  * - A call whose leader is gone is made again at the next one where that changes
  *   nothing twice, and else rejects with `unknown`.
  * - Tabs that are looked at hold a lock each: one that crashes is not believed to be
  *   looked at for ever.
  */
-import { BelfryError, type ClientOptions, type ErrorCode, type Trace } from "./api.ts";
+import { BelfryError, type ClientOptions, type ErrorCode } from "./api.ts";
 import { type Channel, openChannel, unanswered } from "./channel.ts";
-import { campaign, type Campaign, fence } from "./leader.ts";
+import { newestTold } from "./history.ts";
+import type { Leading } from "./lead.ts";
+import { campaign, type Campaign } from "./leader.ts";
 import { isVisible, watchPage } from "./lifecycle.ts";
+import { newHub } from "./listen.ts";
 import { type Calls, type Engine, type EngineStatus, type Notice, toFailure, type Told } from "./link.ts";
 import { type Store, StoreError } from "./store.ts";
-import { expiry, randomID } from "./token.ts";
+import { randomID } from "./token.ts";
 import type { Message } from "./wire.ts";
-import { newestTold } from "./history.ts";
+import { abortable, aborted } from "./wait.ts";
 
 export type TokenSource = ClientOptions["token"];
 
@@ -36,6 +39,8 @@ export interface TabsOptions {
    * It has nothing of the store in memory from before, and writes to no other one.
    */
   start(store: Store, token: TokenSource): Promise<Engine>;
+  /** Loads what `start` needs. */
+  load?(): Promise<unknown>;
   /** There are no other tabs: leads at once. Another client that opens the store ends this one. */
   readonly alone?: boolean;
 }
@@ -43,15 +48,6 @@ export interface TabsOptions {
 /** How often a tab that is looked at asks whether the leader is there, and after how many questions without an answer it takes its place. */
 const PING_MS = 2000;
 const PINGS = 3;
-
-/** How long nobody must have looked at any tab before the engine hears of it: going from one to another takes a moment. */
-const AWAY_MS = 1000;
-
-/** How long another tab is waited for when it is asked for a token. */
-const TOKEN_MS = 10_000;
-
-/** How long a token must be good for, for a login of another tab than the one that got it. */
-const TOKEN_LEFT_MS = 30_000;
 
 /** Calls of one tab that may be under way; further ones reject as `rate_limited`. */
 const MAX_CALLS = 1000;
@@ -83,9 +79,8 @@ export function canShare(): boolean {
 /** This tab's part in the engine of all tabs. */
 export function shareTabs(o: TabsOptions): Engine {
   const tab = randomID();
-  const listeners = new Set<(notice: Notice) => void>();
-  const waiting = new Set<() => void>(); // calls, for a leader
-  const present = new Map<string, boolean>(); // other tabs, as this one knows while it leads: whether they are looked at
+  const { listen, tell } = newHub<Notice>();
+  const arrivals = newHub<void>(); // of a leader, or of the end
   let status = o.status;
   let lead: Lead | undefined;
   let calls = 0;
@@ -100,10 +95,9 @@ export function shareTabs(o: TabsOptions): Engine {
   let unsee: (() => void) | undefined; // gives back the lock that says that this tab is looked at
 
   // While this tab holds the lock:
-  let engine: Engine | undefined;
+  let leading: Leading | undefined;
   let elected = false;
-  let away = false; // what the engine was told last
-  let awayTimer: ReturnType<typeof setTimeout> | undefined;
+  let failed = false; // the last engine did not start
   let closing: Promise<void> = Promise.resolve(); // of the engine before
 
   // Lists of messages are told by number, once. Notices wait while it is read which ones this tab has missed.
@@ -112,7 +106,7 @@ export function shareTabs(o: TabsOptions): Engine {
   const give = (notice: Notice) => {
     if (notice.told !== undefined && notice.told <= heard) return;
     heard = notice.told ?? heard;
-    for (const fn of [...listeners]) fn(notice);
+    tell(notice);
   };
   let reads = 0;
   let reading: Promise<void> = Promise.resolve();
@@ -160,7 +154,7 @@ export function shareTabs(o: TabsOptions): Engine {
     if (next) {
       read(catchUp);
       deliver({ changed: { all: true }, status }); // what the last one said may have been lost with it
-      for (const go of waiting) go();
+      arrivals.tell();
     } else if (last && !done) deliver({ status: { ...status, connection: "connecting", since: Date.now(), synced: false } });
   };
 
@@ -169,121 +163,65 @@ export function shareTabs(o: TabsOptions): Engine {
     if (!done) deliver({ status: { ...status, connection: "closed", since: Date.now(), synced: false, error: { code, message } } });
   };
 
+  /** Leads for as long as this tab holds the lock. */
   const conduct = async (lost: AbortSignal): Promise<void> => {
     await closing;
     if (lost.aborted) return;
     const id = randomID();
-    let own: Engine | undefined;
     let over = false;
     let release!: () => void;
     const released = new Promise<void>((resolve) => (release = resolve));
+    // All of it at once: a page that is being suspended runs no further.
     const end = () => {
       if (over) return;
       over = true;
       elected = false;
-      engine = undefined;
+      if (leading) closing = leading.engine.close().catch(() => {});
+      leading = undefined;
       channel?.tell({ left: id });
-      if (own) closing = own.close().catch(() => {});
       if (lead?.id === id) follow(undefined);
       greet(true); // whoever took our place may have said so already
       release();
     };
-    elected = true;
-    lost.addEventListener("abort", end);
-    channel?.tell({ soon: true });
-    const { store, claim, holds } = fence(o.store, (why) => (why === "closed" ? quit("storage", "the store was closed, by a newer version of this page or a sign-out") : end()));
-    try {
-      await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
-      if (over) return;
-      own = await o.start(store, token);
-    } catch (err) {
-      if (err instanceof StoreError && err.failure === "closed") return quit("storage", "the store is closed");
-      deliver({ event: { name: "error", of: toFailure(err) } });
-      await Promise.race([released, new Promise((resolve) => setTimeout(resolve, PING_MS))]);
-      return end();
-    }
-    if (over) {
-      closing = own.close().catch(() => {});
-      return;
-    }
     const pass = (notice: Notice) => {
       if (!over) channel?.tell({ of: id, notice });
       const { status: _, ...rest } = notice;
       deliver(over ? rest : notice); // what was stored last, before the engine has closed
     };
-    own.listen((notice) => {
-      if (notice.status?.connection === "closed") void finish(notice);
-      else pass(notice);
+    const begin = async () => {
+      const [{ startLeading }] = await Promise.all([import("./lead.ts"), o.load?.()]);
+      const started = await startLeading({ ...o, ask, share, shared: () => shared, pass, quit, lost: end, over: () => over });
+      if (over) return (closing = started.engine.close().catch(() => {}));
+      leading = started;
+      status = leading.engine.status();
+      channel?.tell({ lead: id, status, token: shared });
+      follow({ id, tab, over: false, call: leading.call });
+      leading.look();
+    };
+    elected = true;
+    failed = false;
+    lost.addEventListener("abort", end);
+    channel?.tell({ soon: true });
+    begin().catch((err: unknown) => {
+      if (over) return;
+      if (err instanceof StoreError && err.failure === "closed") return quit("storage", "the store is closed");
+      failed = true;
+      deliver({ event: { name: "error", of: toFailure(err) } });
+      setTimeout(end, PING_MS);
     });
-    const finish = async (notice: Notice) => {
-      // It may be our own successor that had us kicked, if we were suspended and have not heard of it.
-      if (!(await holds().catch(() => true))) return end();
-      // Who signed out gets an answer first.
-      await leaving?.catch(() => {});
-      setTimeout(pass, 0, notice);
-    };
-    let leaving: Promise<unknown> | undefined;
-    const call = async (method: keyof Calls, args: never, signal?: AbortSignal): Promise<unknown> => {
-      const answer = (own as Engine).call(method, args, signal);
-      if (method === "signOut") leaving = answer;
-      return method === "trace" ? { ...((await answer) as Trace), tabs: present.size + 1 } : answer;
-    };
-    engine = own;
-    status = own.status();
-    away = false;
-    present.clear();
-    channel?.tell({ lead: id, status, token: shared });
-    follow({ id, tab, over: false, call: call as Engine["call"] });
-    look();
     await released;
   };
-
-  /** Tells the engine whether nobody looks at any tab. */
-  const look = () => {
-    clearTimeout(awayTimer);
-    const set = (now: boolean) => {
-      if (engine && away !== now) engine.call("background", (away = now)).catch(() => {});
-    };
-    if (isVisible() || [...present.values()].includes(true)) set(false);
-    else awayTimer = setTimeout(set, AWAY_MS, true);
+  const share = (token: string) => {
+    shared = token;
+    channel?.tell({ token });
   };
-  const hear = (from: string, visible: boolean) => {
-    const before = present.get(from);
-    present.set(from, visible);
-    look();
-    if (!visible || before) return;
-    const unseen = () => {
-      if (present.has(from)) present.set(from, false);
-      look();
-    };
-    navigator.locks.request(`${o.name} ${from}`, unseen).catch(() => {});
-  };
-
-  const token: TokenSource = async (why) => {
-    if (why.reason === "login" && shared !== undefined && (expiry(shared) ?? 0) > Date.now() + TOKEN_LEFT_MS) return shared;
-    try {
-      shared = await o.token(why);
-    } catch (err) {
-      const [other] = [...present].sort(([, a], [, b]) => Number(b) - Number(a));
-      if (!other || !channel || why.signal.aborted || (err instanceof BelfryError && err.code === "unauthorized")) throw err;
-      const late = new AbortController();
-      const abort = () => late.abort();
-      const timer = setTimeout(abort, TOKEN_MS);
-      why.signal.addEventListener("abort", abort);
-      shared = await channel.call(other[0], "token", why.reason, late.signal).then(String).finally(() => {
-        clearTimeout(timer);
-        why.signal.removeEventListener("abort", abort);
-      });
-    }
-    channel?.tell({ token: shared });
-    return shared;
-  };
+  const ask = async (to: string, reason: string, signal: AbortSignal) => channel?.call(to, "token", reason, signal);
 
   const greet = (ask: boolean) => channel?.tell({ hello: unsee !== undefined, ask });
   const see = () => {
     unsee?.();
     unsee = undefined;
-    look();
+    leading?.look();
     const seen = () => {
       if (!channel || !isVisible()) return;
       return new Promise<void>((resolve) => {
@@ -297,13 +235,13 @@ export function shareTabs(o: TabsOptions): Engine {
 
   const hearNews = (news: News, from: string) => {
     if ("hello" in news) {
-      if (lead && engine) {
+      if (lead && leading) {
         if (news.ask) channel?.tell({ lead: lead.id, status, token: shared });
-        hear(from, news.hello);
+        leading.hello(from, news.hello);
       } else if (elected) channel?.tell({ soon: true });
     } else if ("lead" in news) {
       // One that leads hears this from one that was suspended: it will hear from the lock.
-      if (!engine && news.lead !== lead?.id) {
+      if (!leading && news.lead !== lead?.id) {
         status = news.status;
         shared = news.token ?? shared;
         const call = ((method, args, signal) => channel?.call(from, method, args, signal) ?? Promise.reject(unanswered())) as Engine["call"];
@@ -318,19 +256,16 @@ export function shareTabs(o: TabsOptions): Engine {
       if (news.of === lead?.id) deliver(news.notice);
     } else if ("token" in news) shared = news.token;
     else if ("soon" in news) missed = 0;
-    else {
-      present.delete(from);
-      look();
-    }
+    else leading?.bye(from);
   };
   const serve = async (method: string, args: unknown, signal: AbortSignal): Promise<unknown> => {
     if (method === "ping") return null;
     if (method === "token") return o.token({ reason: args as "login", signal });
-    if (!engine || !lead) throw unanswered();
-    return lead.call(method as keyof Calls, args as never, signal);
+    if (!leading) throw unanswered();
+    return leading.call(method as keyof Calls, args as never, signal);
   };
   const ping = () => {
-    if (engine || elected || !isVisible()) missed = 0;
+    if (elected || !isVisible()) missed = 0;
     else if (missed++ >= PINGS) {
       missed = 0;
       race?.steal();
@@ -343,9 +278,11 @@ export function shareTabs(o: TabsOptions): Engine {
     if (o.alone) {
       const end = new AbortController();
       race = { steal: () => {}, end: () => end.abort() };
-      void conduct(end.signal).then(() => {
+      void (async () => {
+        do await conduct(end.signal);
+        while (failed && !end.signal.aborted);
         if (!end.signal.aborted) quit("kicked", "another client has opened the store");
-      });
+      })();
       return;
     }
     channel = openChannel(o.name, tab, { news: hearNews, serve });
@@ -357,7 +294,6 @@ export function shareTabs(o: TabsOptions): Engine {
   /** Lets go of everything, at once. */
   const suspend = () => {
     clearInterval(pinging);
-    clearTimeout(awayTimer);
     race?.end();
     race = undefined;
     unsee?.();
@@ -372,7 +308,7 @@ export function shareTabs(o: TabsOptions): Engine {
     suspend,
     resume: start,
     visible(now) {
-      if (o.alone) look();
+      if (o.alone) leading?.look();
       else see();
       if (now) wake(); // a hidden tab's timers may be a minute late
     },
@@ -382,19 +318,14 @@ export function shareTabs(o: TabsOptions): Engine {
     done = true;
     unwatch();
     suspend();
-    for (const go of waiting) go();
+    arrivals.tell();
   };
 
-  const leader = (signal?: AbortSignal) =>
-    new Promise<void>((resolve) => {
-      const go = () => {
-        waiting.delete(go);
-        signal?.removeEventListener("abort", go);
-        resolve();
-      };
-      waiting.add(go);
-      signal?.addEventListener("abort", go);
-    });
+  const arrival = (signal: AbortSignal | undefined) => {
+    let leave!: () => void;
+    const arrived = new Promise<void>((resolve) => (leave = arrivals.listen(resolve)));
+    return abortable(arrived, signal).finally(leave);
+  };
   const engineOfAll: Engine = {
     async call(method, args, signal) {
       if (calls >= MAX_CALLS) throw new BelfryError("rate_limited", `${MAX_CALLS} calls wait already`);
@@ -402,10 +333,10 @@ export function shareTabs(o: TabsOptions): Engine {
       try {
         for (;;) {
           if (done) throw new BelfryError("closed");
-          if (signal?.aborted) throw new BelfryError("aborted");
+          if (signal?.aborted) throw aborted();
           const at = lead;
           if (!at) {
-            await leader(signal);
+            await arrival(signal);
             continue;
           }
           try {
@@ -420,12 +351,9 @@ export function shareTabs(o: TabsOptions): Engine {
         calls--;
       }
     },
-    listen(fn) {
-      listeners.add(fn);
-      return () => listeners.delete(fn);
-    },
+    listen,
     status: () => status,
-    leader: () => engine !== undefined,
+    leader: () => leading !== undefined,
     async close() {
       stop();
       await closing;

@@ -1,7 +1,8 @@
 /** The other end of a client in tests that play the server by hand: sockets without a network. */
 import type { WebSocketConstructor, WebSocketLike } from "../src/api.ts";
-// Loaded before any test sets the clock: a client loads it when it is made.
+// Loaded before any test sets the clock: a client loads them when it is made.
 import "../src/engine.ts";
+import "../src/lead.ts";
 import { json } from "../src/json.ts";
 
 type Args = Record<string, unknown>;

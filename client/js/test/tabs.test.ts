@@ -5,6 +5,8 @@ import { BelfryError, type TokenReason } from "../src/api.ts";
 import type { Calls, Engine, EngineStatus, Notice } from "../src/link.ts";
 import { memoryStore } from "../src/memory.ts";
 import { type Store, StoreError } from "../src/store.ts";
+// Loaded before any test sets the clock.
+import "../src/lead.ts";
 import { shareTabs, type TokenSource } from "../src/tabs.ts";
 import type { Message } from "../src/wire.ts";
 import { browser, type Page } from "./pages.ts";
@@ -363,6 +365,32 @@ test("another tab is asked for a token when the leader's application has none, u
   await expect(late).rejects.toMatchObject({ code: "aborted" });
 });
 
+test("when the tab that is asked for a token does not answer, the next one is, and first the next time", async () => {
+  const [a, b, c] = [open("a"), open("b"), open("c")];
+  await pass();
+  const asked: string[] = [];
+  const source = a.engines[0]!.token;
+  let give: (() => void) | undefined;
+  b.token = () => new Promise((_, reject) => (asked.push("b"), (give = () => reject(new Error("too late")))));
+  c.token = async () => (asked.push("c"), `c's ${asked.length}`);
+  const first = a.page.run(() => source(why("expiring")));
+  await pass(9_000);
+  expect(asked).toEqual(["b"]);
+  await pass(2_000);
+  expect(asked).toEqual(["b", "c"]);
+  await expect(first).resolves.toBe("c's 2");
+  give!(); // nobody waits for it any more
+  await pass();
+  expect(await a.page.run(() => source(why("expiring")))).toBe("c's 3");
+  c.token = () => (asked.push("c"), Promise.reject(new BelfryError("unauthorized")));
+  b.token = async () => "b's";
+  await expect(a.page.run(() => source(why("expiring")))).rejects.toMatchObject({ code: "unauthorized" });
+  c.page.crash();
+  const last = a.page.run(() => source(why("expiring")));
+  await pass(11_000);
+  await expect(last).resolves.toBe("b's");
+});
+
 /** An engine stores messages; told of them or not. */
 async function bring(engine: Fake, seq: number, tell: boolean): Promise<void> {
   const messages = [seq * 2, seq * 2 + 1].map((seq) => ({ id: `id ${seq}`, conv: "u:bob", from: "bob", seq, time: 1, cid: "c", body: seq }));
@@ -553,4 +581,33 @@ test("a tab whose engine takes long to start waits for it, and takes the lock fr
   await pass(30_000);
   expect([starts, part.leader()]).toEqual([1, true]);
   await page.run(() => part.close());
+});
+
+test("alone, an engine that does not start is started again", async () => {
+  let starts = 0;
+  const notices: Notice[] = [];
+  const part = shareTabs({
+    name: "belfry alice", alone: true, store, status, token: async () => "t",
+    start: async (fenced, token) => {
+      if (starts++ < 2) throw new TypeError("Failed to fetch dynamically imported module");
+      return fakeEngine(fenced, token);
+    },
+  });
+  part.listen((notice) => notices.push(notice));
+  await pass(30_000);
+  expect([starts, part.leader(), part.status().connection]).toEqual([3, true, "connecting"]);
+  expect(notices.filter(({ event }) => event?.name === "error")).toHaveLength(2);
+  await part.close();
+});
+
+test("a tab that is frozen while its engine starts lets the next one lead at once", async () => {
+  const page = world.page("a");
+  page.run(() => shareTabs({ name: "belfry alice", store, status, token: async () => "t", start: () => new Promise(() => {}) }));
+  await pass();
+  open("b");
+  await pass();
+  expect(leaders()).toEqual([]);
+  page.freeze();
+  await pass();
+  expect(leaders()).toEqual(["b"]);
 });

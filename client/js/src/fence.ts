@@ -1,0 +1,65 @@
+/** Keeps leaderships that are over from writing to the store. */
+import { type Change, type Store, StoreError } from "./store.ts";
+
+/** meta ["leader"]: the number of the newest leadership. meta ["over", n]: leadership n is over. */
+const LEADER = ["leader"];
+const over = (n: number) => ["over", n];
+
+/** How many leaderships are known to be over. A tab that slept through more could write again until it hears that it has lost the lock. */
+const MAX_OVER = 1000;
+
+export interface Fenced {
+  /** The store as this leadership may use it. */
+  readonly store: Store;
+  /** Ends the leadership before this one. Rejects as `fenced` if another one has done so meanwhile. */
+  claim(): Promise<void>;
+  /** Whether no other has claimed the store since. */
+  holds(): Promise<boolean>;
+}
+
+/**
+ * A new leadership over a store, whose writes the store refuses once there is another
+ * one. Tells when it cannot go on: `fenced`, or the store is `closed`.
+ */
+export function fence(store: Store, ended: (why: "fenced" | "closed") => void): Fenced {
+  let mine = 0;
+  let claimed: Promise<void> | undefined;
+  const write = (changes: readonly Change[], n: number) =>
+    store.write(changes, n).catch((err: unknown) => {
+      if (err instanceof StoreError && (err.failure === "fenced" || err.failure === "closed")) ended(err.failure);
+      throw err;
+    });
+  const newest = async () => Number((await store.get("meta", LEADER)) ?? 0);
+  const claim = () =>
+    (claimed ??= newest()
+      .then((last) => {
+        mine = last + 1;
+        const old = { from: over(0), to: over(Math.max(0, last - MAX_OVER)) };
+        const changes: Change[] = [
+          { table: "meta", key: LEADER, value: mine },
+          { table: "meta", key: over(last), value: true },
+          { table: "meta", remove: old },
+        ];
+        return write(changes, last);
+      })
+      .catch((err: unknown) => {
+        claimed = undefined; // where the disk was full the next write tries again
+        throw err;
+      }));
+  return {
+    store: {
+      durability: store.durability,
+      get: (table, key) => store.get(table, key),
+      list: (table, range) => store.list(table, range),
+      append: (table, value) => store.append(table, value),
+      write: async (changes) => {
+        await claim();
+        await write(changes, mine);
+      },
+      close: () => store.close(),
+      erase: () => store.erase(),
+    },
+    claim,
+    holds: async () => (await newest()) === mine,
+  };
+}
