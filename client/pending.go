@@ -17,11 +17,15 @@ import (
 // Outgoing.Stale.
 const maxRepeatAge = 6 * 24 * time.Hour
 
+// maxLeftAlone bounds the stale messages in the outbox on disk. Of more the oldest are
+// dropped when a client starts, and OnSent is told of each, with ErrUnknown.
+const maxLeftAlone = 1000
+
 // Sent is the outcome of a message in the outbox on disk.
 type Sent struct {
 	Conv   string
 	Result SendResult // with CID in any case
-	Err    error      // nil = stored; *Error = refused for good; ErrCanceled
+	Err    error      // nil = stored; *Error = refused for good; ErrCanceled; ErrUnknown = dropped, see Outgoing.Stale
 }
 
 // Pending lists the messages in the outbox on disk, in the order in which they were queued:
@@ -91,6 +95,9 @@ func (c *Client) restoreOutbox() error {
 			return err
 		}
 	}
+	if n := len(c.leftAlone) - maxLeftAlone; n > 0 && c.giveUp(c.leftAlone[:n]) {
+		c.leftAlone = slices.Clone(c.leftAlone[n:])
+	}
 	c.out.settled = c.settle
 	c.out.wrote = func(entry uint64) {
 		if entry > written {
@@ -99,6 +106,27 @@ func (c *Client) restoreOutbox() error {
 		}
 	}
 	return nil
+}
+
+// giveUp drops stale messages from the outbox, and reports whether the disk took that.
+func (c *Client) giveUp(list []*Outgoing) bool {
+	err := c.disk.Update(func(t *store.Tx) {
+		for _, p := range list {
+			t.DropOutgoing(p.call.entry)
+		}
+	})
+	if err != nil {
+		c.cfg.Log.Error("messages not taken out of the outbox", "err", err)
+		return false
+	}
+	c.cfg.Log.Warn("old messages of unknown outcome dropped from the outbox", "messages", len(list))
+	for _, p := range list {
+		if c.cfg.OnSent != nil {
+			told := Sent{Conv: p.Conv(), Result: SendResult{CID: p.CID()}, Err: ErrUnknown}
+			c.in.put(event{kind: eventSent, run: func() { c.cfg.OnSent(told) }})
+		}
+	}
+	return true
 }
 
 // save puts a message that has its place in the outbox onto the disk.
@@ -231,7 +259,8 @@ func (p *Outgoing) Queued() time.Time { return p.call.queued }
 
 // Stale reports whether an earlier process may have sent the message, so long ago that the
 // server could not tell a repeat any more. It is not sent again: look for it in the
-// conversation, then Cancel it and, if it is not there, send it as a new one.
+// conversation, then Cancel it and, if it is not there, send it as a new one. A client keeps
+// the newest 1,000 of them.
 func (p *Outgoing) Stale() bool { return p.stale }
 
 // Cancel takes a message back that has no answer yet; it is not written again. It reports

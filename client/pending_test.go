@@ -3,11 +3,14 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/belfry-im/belfry/client/store"
+	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
 // TestCancelNotWritten: Cancel does not say that a message is gone which is on disk still. It
@@ -155,6 +158,55 @@ func TestCancelStaleNotWritten(t *testing.T) {
 		}
 		if _, err := list[0].Wait(t.Context()); !errors.Is(err, ErrCanceled) {
 			t.Errorf("Wait = %v, want ErrCanceled", err)
+		}
+	})
+}
+
+// TestStaleBounded: of more than maxLeftAlone stale messages the oldest are dropped, once the
+// disk takes it, and OnSent is told.
+func TestStaleBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		const more = 3
+		db := &fullDB{DB: store.Memory()}
+		cfg.Store = func() (store.DB, error) { return db, nil }
+		disk, err := store.Open(db, "belfry.test", cfg.Device, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = disk.Update(func(tx *store.Tx) {
+			for n := uint64(1); n <= maxLeftAlone+more; n++ {
+				tx.AddOutgoing(&store.Outgoing{
+					N: n, Conv: protocol.UserConv("bob"), CID: fmt.Sprint(n), Body: []byte{0xc0}, Queued: time.Now().UnixMilli(),
+				})
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.SetMark(store.MarkWritten, maxLeftAlone+more); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(maxRepeatAge + time.Hour)
+		var told []string
+		cfg.OnSent = func(r Sent) { told = append(told, fmt.Sprint(r.Result.CID, " ", r.Err)) }
+		for _, full := range []bool{true, false, false} {
+			db.full.Store(full)
+			c := start(t, cfg)
+			p, _ := s.login()
+			synctest.Wait()
+			first, length := uint64(more+1), maxLeftAlone
+			if full {
+				first, length = 1, maxLeftAlone+more
+			}
+			if list := c.Pending(); len(list) != length || list[0].call.entry != first {
+				t.Errorf("full %t: %d pending from %d on, want %d from %d on", full, len(list), list[0].call.entry, length, first)
+			}
+			p.ws.CloseNow()
+			c.Close()
+			<-c.Done()
+		}
+		if want := []string{"1 client: outcome unknown", "2 client: outcome unknown", "3 client: outcome unknown"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
 		}
 	})
 }
