@@ -200,7 +200,7 @@ func (c *Client) keepAll(events []event) {
 	}
 	err := c.disk.Update(func(t *store.Tx) {
 		t.DropDeliveries(c.disk.handled)
-		t.Sweep()
+		t.Sweep(c.disk.User())
 		for _, e := range events {
 			if e.keep != nil && !e.from.broken {
 				e.keep(t)

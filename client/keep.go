@@ -96,7 +96,7 @@ func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 		s.c.disk.resets.Add(1)
 		s.c.disk.resetIn.Store(s.login)
 	}
-	t.Synced(p, !s.c.cfg.ManualRead)
+	t.Synced(p, s.user, !s.c.cfg.ManualRead)
 	t.MoveCursor(p.Cursor, groupCursors(p))
 }
 

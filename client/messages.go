@@ -156,7 +156,7 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 				newest = false
 				return
 			}
-			t.Covered(conv, &got, login)
+			t.Covered(conv, &got, f.disk.User(), login)
 			if newest {
 				t.Follow(conv)
 			}

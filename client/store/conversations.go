@@ -70,44 +70,84 @@ func (t *Tx) check(conv protocol.Conv) {
 	}
 }
 
-// maxCounted bounds the unread messages of a conversation that are counted. The server's
-// offline queue is shorter unless it is told otherwise.
+// maxCounted bounds the unread messages of a conversation that are counted. With more of
+// them Unread is lowered by what is known to have gone, no further.
 const maxCounted = 10_000
+
+// base is the seq up to which nothing counts as unread.
+func (e *Entry) base() uint64 { return max(e.ReadSeq, e.Floor) }
+
+// counts reports whether a message is one that is unread.
+func (e *Entry) counts(m *record, user string) bool { return m.From != user && m.Seq > e.base() }
 
 // read moves the read cursor of e, which only goes forward, and counts what is unread.
 func (t *Tx) read(e *Entry, conv protocol.Conv, seq uint64, user string) {
-	if seq <= e.ReadSeq {
-		return
+	if seq > e.ReadSeq {
+		gone := t.passed(e, conv, seq, user)
+		e.ReadSeq = seq
+		t.lower(e, conv, gone, user)
 	}
-	e.ReadSeq = seq
-	e.Unread = t.unread(e, conv, user)
 }
 
-// unread counts the messages of others above the read cursor.
-func (t *Tx) unread(e *Entry, conv protocol.Conv, user string) (n uint64) {
-	if from := max(e.ReadSeq, e.Floor) + 1; from <= e.End {
-		t.messages(conv, from, e.End, false, func(m *record) bool {
-			if m.From != user {
-				n++
-			}
-			return n < maxCounted
-		})
+// passed counts the messages that are unread no more when the base of e moves to seq.
+func (t *Tx) passed(e *Entry, conv protocol.Conv, seq uint64, user string) uint64 {
+	if e.Unread == 0 || seq >= e.End {
+		return 0 // lower needs it not
+	}
+	return t.unread(conv, e.base()+1, seq, user)
+}
+
+// unread counts the messages of others that are held, up to maxCounted.
+func (t *Tx) unread(conv protocol.Conv, from, to uint64, user string) (n uint64) {
+	if from > to {
+		return 0
+	}
+	t.messages(conv, from, to, false, func(m *record) bool {
+		if m.From != user {
+			n++
+		}
+		return n < maxCounted
+	})
+	return n
+}
+
+// lower takes messages that have gone, or were read, off Unread: gone of them were held and
+// counted. Of others that have gone the store does not know whose they were, so it
+// keeps as many as there can be. Unread so is never below the server's number, and equal
+// to it when the store accounts for all that lies above the base; the next onSynced says it
+// anew.
+func (t *Tx) lower(e *Entry, conv protocol.Conv, gone uint64, user string) {
+	from := e.base() + 1
+	if e.Unread == 0 || from > e.End {
+		e.Unread = 0
+		return
+	}
+	held := t.unread(conv, from, e.End, user)
+	e.Unread = min(e.Unread, max(e.Unread-min(gone, e.Unread), held))
+	if held < maxCounted {
+		e.Unread = min(e.Unread, held+t.missing(conv, from, e.End))
+	}
+}
+
+// missing counts the seqs of from..to that the server may have messages of.
+func (t *Tx) missing(conv protocol.Conv, from, to uint64) (n uint64) {
+	for seq := from; seq <= to && t.err == nil; {
+		r := t.runAt(conv, seq)
+		end := min(r.To, to)
+		if r.Kind.missing() {
+			n += end - seq + 1
+		}
+		seq = end + 1
 	}
 	return n
 }
 
-// refresh finds the newest message of a conversation again, after messages have gone.
-func (t *Tx) refresh(conv protocol.Conv) {
+// refresh finds the newest message of a conversation again, after messages have gone, of
+// which gone counted as unread.
+func (t *Tx) refresh(conv protocol.Conv, gone uint64, user string) {
 	e := t.entry(conv)
 	t.findLast(conv, &e)
-	t.setEntry(conv, &e)
-}
-
-// refreshFor is refresh, and counts what is unread.
-func (t *Tx) refreshFor(conv protocol.Conv, user string) {
-	e := t.entry(conv)
-	t.findLast(conv, &e)
-	e.Unread = min(e.Unread, t.unread(&e, conv, user))
+	t.lower(&e, conv, gone, user)
 	t.setEntry(conv, &e)
 }
 
@@ -147,9 +187,7 @@ func (t *Tx) SetUnread(conv protocol.Conv, n int) {
 func (t *Tx) Reported(conv protocol.Conv, seq uint64, count int, newest uint64, user string) {
 	t.Read(conv, seq, user)
 	e := t.entry(conv)
-	since := e
-	since.Floor = max(e.Floor, newest)
-	e.Unread = uint64(max(count, 0)) + t.unread(&since, conv, user)
+	e.Unread = uint64(max(count, 0)) + t.unread(conv, max(e.base(), newest)+1, e.End, user)
 	if e.Followed { // it counted what came since, or counts what is to come
 		e.Unread = min(e.Unread, e.End-min(e.ReadSeq, e.End))
 	}
@@ -189,7 +227,9 @@ func (t *Tx) Unlist(conv protocol.Conv) {
 
 // Synced takes over the lists of an onSynced that are whole. With autoRead what is unread
 // in one-to-one conversations has been pushed, and counts as read.
-func (t *Tx) Synced(p *protocol.Synced, autoRead bool) {
+func (t *Tx) Synced(p *protocol.Synced, user string, autoRead bool) {
+	for t.Sweep(user) == sweptAtOnce { // the server counts none of these
+	}
 	named := make(map[protocol.Conv]bool)
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {
 		for i := range list {

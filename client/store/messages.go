@@ -102,28 +102,38 @@ func all(*record) bool { return true }
 // removed they are left out where messages are read.
 const sweptAtOnce = 256
 
-// Sweep removes messages whose ttl is over.
-func (t *Tx) Sweep() {
+// Sweep removes messages whose ttl is over, at most sweptAtOnce of them, and returns how
+// many it has gone over. They count as unread no more, as with the server.
+func (t *Tx) Sweep(user string) int {
 	var keys [][]byte
 	for k := range t.kv.Scan([]byte{keyExpiry}, numberKey(keyExpiry, uint64(max(t.now, 0))+1), false) {
-		if keys = append(keys, append([]byte{}, k...)); len(keys) == sweptAtOnce {
+		if keys = append(keys, bytes.Clone(k)); len(keys) == sweptAtOnce {
 			break
 		}
 	}
+	gone := make(map[protocol.Conv]uint64) // of these conversations, so many unread messages
 	for _, k := range keys {
 		t.kv.Delete(k)
 		conv, ok := convOf(k, 9, seqTail)
 		if !ok {
-			t.err = ErrCorrupt
-			return
+			t.fail(ErrCorrupt)
+			return 0
 		}
 		seq := lastNumber(k)
 		if r, held := t.message(conv, seq); held && t.expired(&r.Message) {
 			t.kv.Delete(seqKey(keyMessage, conv, seq))
 			t.setRun(conv, seq, seq, Expired)
-			t.refresh(conv)
+			n := gone[conv]
+			if e := t.entry(conv); e.counts(&r, user) {
+				n++
+			}
+			gone[conv] = n
 		}
 	}
+	for conv, n := range gone {
+		t.refresh(conv, n, user)
+	}
+	return len(keys)
 }
 
 // Receive takes in a message that the server has pushed in the session of a login, and
@@ -150,7 +160,7 @@ func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bo
 	switch {
 	case m.From == user && m.Conv.Group, autoRead && !m.Conv.Group:
 		t.read(&e, m.Conv, m.Seq, user)
-	case m.From != user && m.Seq > e.ReadSeq:
+	case m.From != user && m.Seq > e.base():
 		e.Unread++
 	}
 	t.setEntry(m.Conv, &e)
@@ -179,7 +189,7 @@ func (t *Tx) Import(m *protocol.Message, user string) {
 
 // Covered takes in a page of the server's history. Where it says other than the store,
 // the store is newer: what was pushed, deleted or recalled since stays so.
-func (t *Tx) Covered(conv protocol.Conv, p *protocol.PageOK, login uint64) {
+func (t *Tx) Covered(conv protocol.Conv, p *protocol.PageOK, user string, login uint64) {
 	if p.To == 0 {
 		return
 	}
@@ -201,44 +211,64 @@ func (t *Tx) Covered(conv protocol.Conv, p *protocol.PageOK, login uint64) {
 			e.LastSeq, e.Time = m.Seq, m.Time
 		}
 	}
+	t.lower(&e, conv, 0, user) // now that it is known whose they are
 	t.setEntry(conv, &e)
 }
 
 // Recall marks messages of ranges as recalled: those of sender, or all if that is empty.
 func (t *Tx) Recall(p *protocol.Recall, user string) {
+	var gone uint64
 	for _, r := range p.Ranges {
 		if r.From == 0 || r.To < r.From || r.To >= maxSeq {
 			continue
 		}
 		t.reach(p.Conv, r.To)
+		e := t.entry(p.Conv)
+		dropped := t.drop(p.Conv, r.From, r.To, func(m *record) bool {
+			of := p.Sender == "" || m.From == p.Sender
+			if of && e.counts(m, user) {
+				gone++
+			}
+			return of
+		})
 		if p.Sender == "" {
-			t.drop(p.Conv, r.From, r.To, all)
 			t.setRun(p.Conv, r.From, r.To, Recalled)
 			continue
 		}
-		for _, seq := range t.drop(p.Conv, r.From, r.To, func(m *record) bool { return m.From == p.Sender }) {
+		for _, seq := range dropped {
 			t.setRun(p.Conv, seq, seq, Recalled)
 		}
 	}
-	t.refreshFor(p.Conv, user)
+	t.refresh(p.Conv, gone, user)
 }
 
 // DeleteMessages removes messages for good: they are not asked for again.
 func (t *Tx) DeleteMessages(conv protocol.Conv, seqs []uint64, user string) {
+	var gone uint64
 	for _, seq := range seqs {
 		if seq > 0 && seq < maxSeq {
 			t.reach(conv, seq)
-			t.drop(conv, seq, seq, all)
+			e := t.entry(conv)
+			t.drop(conv, seq, seq, func(m *record) bool {
+				if e.counts(m, user) {
+					gone++
+				}
+				return true
+			})
 			t.setRun(conv, seq, seq, Deleted)
 		}
 	}
-	t.refreshFor(conv, user)
+	t.refresh(conv, gone, user)
 }
 
 // DeleteConversation takes a conversation off the list, unless messages came after upTo.
 // With messages it deletes those up to there, too.
 func (t *Tx) DeleteConversation(conv protocol.Conv, upTo uint64, messages bool, user string) {
 	e := t.entry(conv)
+	var gone uint64
+	if upTo > e.base() {
+		gone = t.passed(&e, conv, upTo, user)
+	}
 	if messages && upTo > 0 && upTo < maxSeq {
 		t.drop(conv, 1, upTo, all)
 		t.setRun(conv, 1, upTo, Deleted)
@@ -248,7 +278,7 @@ func (t *Tx) DeleteConversation(conv protocol.Conv, upTo uint64, messages bool, 
 		e.Listed = false
 	}
 	t.setEntry(conv, &e)
-	t.refreshFor(conv, user)
+	t.refresh(conv, gone, user)
 }
 
 // Forget removes all that is stored of a conversation, its place in the outbox excepted.
