@@ -28,7 +28,7 @@ func BenchmarkReceive(b *testing.B) {
 					cfg := Config{
 						URL: "ws://belfry.test", Device: "phone", Codec: protocol.Msgpack,
 						HTTPClient: &http.Client{Transport: &http.Transport{DialContext: s.dial, DisableKeepAlives: true}},
-						Token:      func(context.Context) (string, error) { return "a token", nil },
+						Token:      func(context.Context, TokenReason) (string, error) { return "a token", nil },
 						OnMessages: func(list []Message) {
 							if received += len(list); received == messages {
 								close(all)

@@ -20,6 +20,10 @@ import (
 // keep growing.
 const stableAfter = 5 * time.Second
 
+// refusedPause is the least pause behind a refused token. Tokens name times in seconds: one
+// that is made anew within the same second may be the refused one, letter by letter.
+const refusedPause = time.Second
+
 // handlerTime is how long Dial waits for handlers of the client that it has closed.
 const handlerTime = time.Second
 
@@ -50,6 +54,10 @@ type Client struct {
 	session *session // nil while not logged in
 	user    string   // empty before the first login
 	err     error    // why the client ended; before that, why the last attempt failed
+	// lastToken is the last one that the server has taken or refused, and refusal is nil or why
+	// it does not take it, or no more.
+	lastToken string
+	refusal   *Error
 
 	leftAlone []*Outgoing // messages in the outbox on disk that are not sent: see Outgoing.Stale
 	// What a login does not carry, so that restore sends it in every session.
@@ -144,7 +152,7 @@ func (c *Client) Close() error {
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err returns why the client ended: ErrClosed, a *KickedError, or the refusal of
-// its login, in which errors.Is finds ErrUnauthorized if the token was refused.
+// its login, in which errors.Is finds ErrUnauthorized if there was no other token.
 // Before the end it returns why the last attempt to connect failed, or nil.
 func (c *Client) Err() error {
 	c.mu.Lock()
@@ -217,6 +225,9 @@ func (c *Client) run() {
 		if closed, ok := errors.AsType[websocket.CloseError](err); ok {
 			pause = max(pause, protocol.RetryAfter(closed.Reason)) // the server has spread these
 		}
+		if c.refused() {
+			pause = max(pause, spread(refusedPause))
+		}
 		c.cfg.Log.Info("no connection", "err", err, "pause", pause)
 		c.enter(StateWaiting, err)
 		select {
@@ -227,13 +238,16 @@ func (c *Client) run() {
 }
 
 // final reports whether connecting again would be of no use: the server kicked
-// the session, or refused the login for a reason that time does not mend.
+// the session, or refused the login for a reason that neither time nor another token
+// mends, or there is no other token.
 func final(err error) bool {
-	if _, ok := errors.AsType[*KickedError](err); ok || errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrStoreForeign) {
+	_, kicked := errors.AsType[*KickedError](err)
+	_, noToken := errors.AsType[*noTokenError](err)
+	if kicked || noToken || errors.Is(err, ErrStoreForeign) {
 		return true
 	}
 	refusal, ok := errors.AsType[*Error](err)
-	return ok && !refusal.temporary() && refusal.Code != protocol.CodeInternal
+	return ok && !refusal.open() && refusal.Code != protocol.CodeUnauthorized // with another token it may pass
 }
 
 // finish ends all calls with cause and queues the last events, OnKicked and

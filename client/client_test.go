@@ -230,7 +230,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	good := Config{URL: "http://host", Device: "phone", Token: func(context.Context) (string, error) { return "", nil }}
+	good := Config{URL: "http://host", Device: "phone", Token: func(context.Context, TokenReason) (string, error) { return "", nil }}
 	for field, spoil := range map[string]func(*Config){
 		"URL":           func(c *Config) { c.URL = "ftp://host" },
 		"MoreURLs":      func(c *Config) { c.MoreURLs = []string{"http://host", "http://"} },

@@ -25,11 +25,13 @@ type Config struct {
 	// MoreURLs are those of the server's other nodes, in the same form. The client
 	// begins with any of all of them, and takes the next one for each further attempt.
 	MoreURLs []string
-	// Token returns a token of the user. It is called for every login and
-	// whenever the last token is about to expire. After an error the client tries
-	// again, as after a broken connection; ErrUnauthorized ends it. Token has to
-	// return when its context ends.
-	Token func(context.Context) (string, error)
+	// Token returns a token of the user, and is told why it is asked. It is called for
+	// every login and whenever the last token is about to expire. After an error the
+	// client tries again, as after a broken connection; ErrUnauthorized ends it. So does,
+	// when asked because the server has refused a token, that very token: there is no
+	// other. Any other one is tried, after pauses that grow. Token has to return when its
+	// context ends.
+	Token func(context.Context, TokenReason) (string, error)
 	// Device names this terminal of the user, 1-64 bytes, the same every time. A
 	// second client with the same device ends the first. With a Store, empty = the name
 	// that the store has; a new store makes one up.
@@ -103,6 +105,15 @@ type Config struct {
 	// OnKicked comes before StateClosed when the server has ended the client.
 	OnKicked func(reason string)
 }
+
+// A TokenReason is why Config.Token is asked.
+type TokenReason string
+
+const (
+	TokenLogin    TokenReason = "login"    // for a login; the last token may still be good
+	TokenExpiring TokenReason = "expiring" // the last token is about to expire, or RefreshToken was called
+	TokenRefused  TokenReason = "refused"  // the server took the last token no more: only a fresh one helps
+)
 
 // State is what a Client is doing.
 type State uint8

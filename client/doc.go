@@ -23,8 +23,9 @@
 //
 // # How it ends
 //
-// Being kicked, a refused token and a refused login end the Client for good:
-// see Err, OnKicked and StateClosed. Everything else is retried until Close.
+// Being kicked, a refused login, and a Config.Token that has no other token than a refused
+// one end the Client for good: see Err, OnKicked and StateClosed. Everything else is retried
+// until Close.
 //
 // # Storage
 //

@@ -21,7 +21,7 @@ func Example() {
 	}
 	c, err := client.Dial(ctx, client.Config{
 		URL:    "wss://chat.example.com",
-		Token:  func(context.Context) (string, error) { return os.Getenv("TOKEN"), nil },
+		Token:  func(context.Context, client.TokenReason) (string, error) { return os.Getenv("TOKEN"), nil },
 		Device: "example",
 		Codec:  protocol.Msgpack,
 		OnMessages: func(messages []client.Message) {

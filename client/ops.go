@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/belfry-im/belfry/client/store"
@@ -360,17 +359,6 @@ func (c *Client) SetBackground(ctx context.Context, background bool) error {
 func (c *Client) RefreshToken(ctx context.Context) error {
 	_, err := c.refresh(ctx)
 	return err
-}
-
-// refresh sends the server a fresh token and returns it.
-func (c *Client) refresh(ctx context.Context) (string, error) {
-	token, err := c.cfg.Token(ctx)
-	if err != nil {
-		return "", fmt.Errorf("client: token: %w", err)
-	}
-	return token, c.out.do(ctx, &call{
-		op: protocol.OpRefreshToken, tied: true, args: &protocol.RefreshTokenArgs{Token: token},
-	})
 }
 
 // messageOf checks the conversation and the seq that name a message, and returns

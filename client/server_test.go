@@ -40,7 +40,7 @@ func inBubble(t *testing.T, test func(*testing.T, *server, Config)) {
 				test(t, s, Config{
 					URL: "ws://belfry.test", Device: "phone", Codec: codec,
 					HTTPClient: &http.Client{Transport: &http.Transport{DialContext: s.dial, DisableKeepAlives: true}},
-					Token:      func(context.Context) (string, error) { return "a token", nil },
+					Token:      func(context.Context, TokenReason) (string, error) { return "a token", nil },
 				})
 			})
 		})

@@ -57,11 +57,12 @@ type session struct {
 // serve connects, logs in and stays until the session ends. It returns how long
 // the session lasted, and why it ended or could not begin.
 func (c *Client) serve() (time.Duration, error) {
-	token, err := c.token()
+	token, err := c.loginToken()
 	if err != nil {
 		return 0, err
 	}
 	s, err := c.login(token)
+	c.tokenAnswered(token, err)
 	if err != nil {
 		return 0, err
 	}
@@ -80,18 +81,11 @@ func (c *Client) serve() (time.Duration, error) {
 
 	s.ws.CloseNow()
 	c.clearSession()
-	return time.Since(s.born), context.Cause(ctx)
-}
-
-// token asks the application for the token of a login.
-func (c *Client) token() (string, error) {
-	ctx, cancel := context.WithTimeout(c.stop, c.cfg.LoginTimeout)
-	defer cancel()
-	token, err := c.cfg.Token(ctx)
-	if err != nil {
-		return "", fmt.Errorf("client: token: %w", err)
+	err = context.Cause(ctx)
+	if websocket.CloseStatus(err) == protocol.CloseUnauthorized {
+		c.tokenRefused()
 	}
-	return token, nil
+	return time.Since(s.born), err
 }
 
 // login opens a connection and logs in on it.
@@ -165,7 +159,7 @@ func (s *session) awaitLogin(ctx context.Context, id uint64) (*protocol.LoginOK,
 		f, size, err := s.readFrame(ctx)
 		switch {
 		case websocket.CloseStatus(err) == protocol.CloseUnauthorized:
-			return nil, &Error{Code: protocol.CodeUnauthorized, Message: "the server closed the connection"}
+			return nil, refusedByClose
 		case err != nil:
 			return nil, err
 		case f.ID != id:

@@ -67,7 +67,9 @@ func TestUnauthorized(t *testing.T) {
 	})
 	t.Run("token source", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, s *server, cfg Config) {
-			cfg.Token = func(context.Context) (string, error) { return "", fmt.Errorf("logged out: %w", ErrUnauthorized) }
+			cfg.Token = func(context.Context, TokenReason) (string, error) {
+				return "", fmt.Errorf("logged out: %w", ErrUnauthorized)
+			}
 			if _, err := Dial(t.Context(), cfg); !errors.Is(err, ErrUnauthorized) {
 				t.Errorf("Dial = %v, want unauthorized", err)
 			}
@@ -80,12 +82,82 @@ func TestUnauthorized(t *testing.T) {
 func TestExpired(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		n := 0
-		cfg.Token = func(context.Context) (string, error) { n++; return fmt.Sprint("token ", n), nil }
+		cfg.Token = func(_ context.Context, why TokenReason) (string, error) { n++; return fmt.Sprint(why, " ", n), nil }
 		start(t, cfg)
 		p, _ := s.login()
 		p.ws.Close(protocol.CloseUnauthorized, "expired")
-		if _, login := s.login(); login["token"] != "token 2" {
-			t.Errorf("token = %v, want token 2", login["token"])
+		p, login := s.login()
+		if login["token"] != "refused 2" {
+			t.Errorf("token = %v, want refused 2", login["token"])
+		}
+		p.ws.CloseNow()
+		if _, login := s.login(); login["token"] != "login 3" {
+			t.Errorf("token = %v, want login 3", login["token"])
+		}
+	})
+}
+
+// TestTokenRefused: the application is asked for another token than a refused one, with pauses
+// that grow however fresh each is; and the client ends once there is no other.
+func TestTokenRefused(t *testing.T) {
+	for last, want := range map[string]string{"the same": "the same again", "none": "signed out"} {
+		inBubble(t, func(t *testing.T, s *server, cfg Config) {
+			cfg.MinBackoff, cfg.MaxBackoff = time.Second, time.Hour
+			var told diary
+			n := 0
+			cfg.Token = func(_ context.Context, why TokenReason) (string, error) {
+				told.add("%s", why)
+				if n++; n < 13 {
+					return fmt.Sprint(n), nil
+				}
+				if last == "none" {
+					return "", fmt.Errorf("signed out: %w", ErrUnauthorized)
+				}
+				return "12", nil
+			}
+			c := start(t, cfg)
+			began := time.Now()
+			for i := 1; i < 13; i++ {
+				p := s.next()
+				f := p.want("login")
+				if args(f)["token"] != fmt.Sprint(i) {
+					t.Errorf("login with token %v, want %d", args(f)["token"], i)
+				}
+				p.refuse(f, "unauthorized", 0)
+				p.ws.Close(protocol.CloseUnauthorized, "token refused")
+			}
+			<-c.Done()
+			if got, want := told.read(), "login"+strings.Repeat(" refused", 12); got != want {
+				t.Errorf("asked %s, want %s", got, want)
+			}
+			// At random up to 1+2+4+…+2048 s; pauses that do not grow make no more than 12 s.
+			if took := time.Since(began); took < 13*time.Second {
+				t.Errorf("twelve refusals took %v", took)
+			}
+			if err := c.Err(); !errors.Is(err, ErrUnauthorized) || !strings.Contains(err.Error(), want) {
+				t.Errorf("Err = %v, want unauthorized and %q", err, want)
+			}
+		})
+	}
+}
+
+// TestNoTokenToRefresh: a client whose application has no more token when the last one expires
+// ends before the server ends it.
+func TestNoTokenToRefresh(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Token = func(_ context.Context, why TokenReason) (string, error) {
+			if why == TokenExpiring {
+				return "", ErrUnauthorized
+			}
+			return jwt(time.Now().Add(10 * time.Minute)), nil
+		}
+		cfg.PingInterval = time.Hour
+		c := start(t, cfg)
+		began := time.Now()
+		s.login()
+		<-c.Done()
+		if took := time.Since(began); took != 9*time.Minute || !errors.Is(c.Err(), ErrUnauthorized) {
+			t.Errorf("ended after %v with %v, want 9m, unauthorized", took, c.Err())
 		}
 	})
 }
@@ -140,7 +212,7 @@ func TestReconnect(t *testing.T) {
 		cfg.OnState = func(s State) { told.add("%v", s) }
 		cfg.MinBackoff, cfg.MaxBackoff = time.Second, time.Minute
 		var attempts atomic.Int64
-		cfg.Token = func(context.Context) (string, error) { attempts.Add(1); return "t", nil }
+		cfg.Token = func(context.Context, TokenReason) (string, error) { attempts.Add(1); return "t", nil }
 		c := start(t, cfg)
 		synctest.Wait() // or "connecting" could be left out
 		p, _ := s.login()
@@ -186,8 +258,10 @@ func TestSilentServer(t *testing.T) {
 func TestTokenRefresh(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		n := 0
-		cfg.Token = func(context.Context) (string, error) {
+		var last TokenReason
+		cfg.Token = func(_ context.Context, why TokenReason) (string, error) {
 			n++
+			last = why
 			if n == 3 {
 				return "", errors.New("no network")
 			}
@@ -217,6 +291,14 @@ func TestTokenRefresh(t *testing.T) {
 		p.refuse(p.want("refreshToken"), "unauthorized", 0)
 		if err := <-done; !errors.Is(err, ErrUnauthorized) {
 			t.Errorf("RefreshToken = %v, want unauthorized", err)
+		}
+		if last != TokenExpiring {
+			t.Errorf("asked because of %q, want expiring", last)
+		}
+		go func() { done <- c.RefreshToken(t.Context()) }()
+		p.ok(p.want("refreshToken"), frame{"exp": 1})
+		if err := <-done; err != nil || last != TokenRefused {
+			t.Errorf("RefreshToken = %v, asked because of %q, want refused", err, last)
 		}
 	})
 }

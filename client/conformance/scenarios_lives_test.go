@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -97,20 +96,17 @@ var lives = []scenario{
 		d.gets("m1")
 		r.equal("tokens asked for", d.count("token") >= 2, true)
 	}},
-	{name: "a token that is refused: the SDK asks for another one, or ends and says why", play: func(r *run) {
+	{name: "a token that is refused: the SDK says so and asks for another one", play: func(r *run) {
 		d := r.device("bob", "phone", nil)
-		asked := 0
-		d.token = func(string) (string, error) {
-			if asked++; asked == 1 {
+		var reasons []string
+		d.token = func(reason string) (string, error) {
+			if reasons = append(reasons, reason); reason != "refused" {
 				return r.s.Sign(jwt.MapClaims{"sub": d.user, "exp": time.Now().Add(-time.Hour).Unix()}), nil
 			}
 			return r.s.Token(d.user), nil
 		}
-		d.open()
-		d.await("the outcome", func() bool {
-			closed := slices.ContainsFunc(d.on("state"), func(e Obj) bool { return e["state"] == "closed" && e["code"] == "unauthorized" })
-			return closed || d.count("synced") == 1
-		})
+		d.synced()
+		r.equal("reasons", reasons, []string{"login", "refused"})
 	}},
 	{name: "when there is no token any more the SDK ends", play: func(r *run) {
 		d := r.device("bob", "phone", nil)

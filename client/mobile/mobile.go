@@ -29,9 +29,11 @@ import (
 
 // A TokenSource gets tokens from the application's own server.
 type TokenSource interface {
-	// Token returns a token. It may block for some seconds. After an error it is called
-	// again later, unless the error's text is Refused.
-	Token() (string, error)
+	// Token returns a token. It is told why: "login", "expiring", or "refused" if the
+	// server takes the last one no more; the same one again then ends the client. It may
+	// block for some seconds. After an error it is called again later, unless the error's
+	// text is Refused.
+	Token(reason string) (string, error)
 }
 
 // Refused is the text of the error of a TokenSource that ends the client: the user is
@@ -77,8 +79,8 @@ func Open(config *Config, tokens TokenSource, handler Handler) (*Client, error) 
 	cfg := client.Config{
 		URL: config.URL, Service: config.Service, Device: config.Device, Platform: "phone", Codec: protocol.Msgpack,
 		Store: client.Memory(), ManualRead: config.ManualRead,
-		Token: func(context.Context) (string, error) {
-			token, err := tokens.Token()
+		Token: func(_ context.Context, why client.TokenReason) (string, error) {
+			token, err := tokens.Token(string(why))
 			if err != nil && err.Error() == Refused {
 				err = client.ErrUnauthorized
 			}

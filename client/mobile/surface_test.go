@@ -185,7 +185,7 @@ func (h *told) OnState(state string)  { h.state <- state }
 
 type noToken struct{}
 
-func (noToken) Token() (string, error) { return "", errors.New(Refused) }
+func (noToken) Token(string) (string, error) { return "", errors.New(Refused) }
 
 // TestOffline uses what works without a server, and a refused token.
 func TestOffline(t *testing.T) {

@@ -137,7 +137,7 @@ func (b *bench) writeFill(ctx context.Context, at *nodes.Node, run int) error {
 			from, to := fmt.Sprintf("fill-%d-%d", run, w), fmt.Sprintf("u:filled-%d-%d", run, w)
 			c, err := client.Dial(ctx, client.Config{
 				URL: at.URL(), Device: "desk", Codec: protocol.Msgpack,
-				Token: func(context.Context) (string, error) { return b.cluster.Token(from) },
+				Token: func(context.Context, client.TokenReason) (string, error) { return b.cluster.Token(from) },
 			})
 			if err != nil {
 				return err

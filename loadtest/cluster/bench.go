@@ -307,7 +307,7 @@ func (b *bench) visit(ctx context.Context, n *nodes.Node, user, device string, r
 	synced := make(chan client.Synced, 1)
 	c, err := client.Dial(ctx, client.Config{
 		URL: n.URL(), Device: device, Codec: protocol.Msgpack, ManualRead: true, Resume: resume,
-		Token:      func(context.Context) (string, error) { return b.cluster.Token(user) },
+		Token:      func(context.Context, client.TokenReason) (string, error) { return b.cluster.Token(user) },
 		OnMessages: messages,
 		OnSynced: func(s client.Synced) {
 			select {

@@ -126,7 +126,7 @@ func (g *guest) enter() (err error) {
 	urls := g.rooms.b.cluster.URLs()
 	g.client, err = client.New(client.Config{
 		URL: urls[0], MoreURLs: urls[1:], Device: "phone", Codec: g.rooms.codec,
-		Token: func(context.Context) (string, error) {
+		Token: func(context.Context, client.TokenReason) (string, error) {
 			g.asked.Add(1)
 			return g.rooms.b.cluster.Token(g.user)
 		},

@@ -50,7 +50,7 @@ func dial(t *testing.T, b *bench, user string, at ...*nodes.Node) *device {
 		URL: at[0].URL(), Device: "phone", ManualRead: true, HTTPClient: &http.Client{Transport: transport},
 		Recents: protocol.RecentsOff, MinBackoff: 10 * time.Millisecond, MaxBackoff: time.Second,
 		PingInterval: servedWithin, PingTimeout: servedWithin, // a frozen node is not left
-		Token: func(context.Context) (string, error) {
+		Token: func(context.Context, client.TokenReason) (string, error) {
 			d.mu.Lock()
 			d.logins++
 			d.mu.Unlock()

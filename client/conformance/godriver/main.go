@@ -290,14 +290,14 @@ func (d *driver) open(c command) error {
 }
 
 // token asks the suite.
-func (d *driver) token(ctx context.Context) (string, error) {
+func (d *driver) token(ctx context.Context, why client.TokenReason) (string, error) {
 	answer := make(chan command, 1)
 	d.mu.Lock()
 	d.asked++
 	n := d.asked
 	d.tokens[n] = answer
 	d.mu.Unlock()
-	d.write(obj{"on": "token", "for": n})
+	d.write(obj{"on": "token", "for": n, "reason": why})
 	select {
 	case c := <-answer:
 		if c.Refuse != "" {

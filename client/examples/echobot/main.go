@@ -52,7 +52,7 @@ func run(ctx context.Context, server, token, file string) error {
 	}
 	c, err := client.New(client.Config{
 		URL:        server,
-		Token:      func(context.Context) (string, error) { return token, nil },
+		Token:      func(context.Context, client.TokenReason) (string, error) { return token, nil },
 		Store:      client.File(file),
 		OnMessages: echo, // also for what was interrupted: the cid makes repeats harmless
 		OnSent: func(s client.Sent) {

@@ -79,7 +79,7 @@ func TestClientSurvivesKills(t *testing.T) {
 		d := &diarist{name: name, from: from, each: each, texts: make(map[string][]string), all: make(chan struct{})}
 		c, err := client.Dial(ctx, client.Config{
 			URL: s.URL(), Device: name, Codec: codec, MaxBackoff: 200 * time.Millisecond, OnMessages: d.told,
-			Token: func(context.Context) (string, error) { return s.Token(user), nil },
+			Token: func(context.Context, client.TokenReason) (string, error) { return s.Token(user), nil },
 		})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -56,7 +56,7 @@ func (v victim) run() error {
 	c, err := client.New(client.Config{
 		URL: v.URL, Store: client.File(v.Store), Codec: protocol.Msgpack,
 		MinBackoff: 10 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
-		Token:      func(context.Context) (string, error) { return v.Token, nil },
+		Token:      func(context.Context, client.TokenReason) (string, error) { return v.Token, nil },
 		OnMessages: write,
 		OnInterrupted: func(list []client.Message) {
 			had, err := os.ReadFile(v.Log)
@@ -191,7 +191,7 @@ func TestApplicationSurvivesKills(t *testing.T) {
 	var got []int
 	bob, err := client.Dial(t.Context(), client.Config{
 		URL: s.URL(), Device: "bob", Codec: protocol.Msgpack,
-		Token: func(context.Context) (string, error) { return s.Token("bob"), nil },
+		Token: func(context.Context, client.TokenReason) (string, error) { return s.Token("bob"), nil },
 		OnMessages: func(list []client.Message) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -19,7 +19,7 @@ func BenchmarkStoreSync(b *testing.B) {
 	cfg := func(user string) client.Config {
 		return client.Config{
 			URL: s.URL(), Device: user, Codec: protocol.Msgpack, QueueMessages: messages, ManualRead: true, Recents: protocol.RecentsQuiet,
-			Token: func(context.Context) (string, error) { return s.Token(user), nil },
+			Token: func(context.Context, client.TokenReason) (string, error) { return s.Token(user), nil },
 		}
 	}
 	bob, err := client.Dial(b.Context(), cfg("bob"))

@@ -99,7 +99,7 @@ func (o *options) check() error {
 
 // login returns a token for the client: that of the command line, or a fresh one of
 // the development server.
-func (o *options) login(context.Context) (string, error) {
+func (o *options) login(context.Context, client.TokenReason) (string, error) {
 	if o.token != "" {
 		return o.token, nil
 	}
@@ -109,7 +109,7 @@ func (o *options) login(context.Context) (string, error) {
 func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	if _, err := o.login(ctx); err != nil {
+	if _, err := o.login(ctx, client.TokenLogin); err != nil {
 		return err // at once, instead of trying again and again
 	}
 	m := newModel(o.user)
