@@ -21,7 +21,7 @@ const MAX_PAUSE = 2 ** 31 - 1;
 
 export function messageWindow(base: Base, conv: string, options: { size?: number; at?: number } = {}): MessageWindow {
   const { user } = base;
-  const size = Math.min(100, Math.max(1, Math.floor(options.size ?? 50)));
+  const size = Math.min(100, Math.max(1, Math.floor(options.size ?? 50) || 50));
   const most = 2 * size;
 
   // `hi` Infinity: up to the newest, whatever comes. Past `most` rows those go that are
@@ -123,6 +123,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
   }
 
   function publish(fresh: readonly Row[]): void {
+    if (closed) return;
     const was = view.getSnapshot();
     const rows = keepRows(was.rows, fresh, user);
     const before = edge("older", lo <= 1);
@@ -138,12 +139,14 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
 
   /** Has the engine fetch what is missing of a page; reports whether it could. */
   async function fill(page: PageOptions, what: Side | "hole"): Promise<boolean> {
+    const jump = jumps;
     try {
       const got = await base.fill(conv, { ...page, limit: size });
       if (got) keepOwn(got.messages, got.gaps);
-      stuck.delete(what);
+      if (jump === jumps) stuck.delete(what);
       return true;
     } catch (err) {
+      if (jump !== jumps) return false;
       stuck.add(what);
       if (live && err instanceof BelfryError && err.retryAfterMs) {
         clearTimeout(retry);
@@ -179,7 +182,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     if (rows.some(isHole) && (await fill(older ? { before: bound } : { after: bound }, side))) {
       await refresh();
       rows = await beyond();
-      if (rows.every(isHole)) stuck.add(side);
+      if (jump === jumps && rows.every(isHole)) stuck.add(side);
     }
     if (jump !== jumps) return;
     const known = rows.filter((row) => !isHole(row));
@@ -190,14 +193,14 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
   }
 
   function move(side: Side, count: number, nearer?: Side): Promise<void> {
-    const going = moving.get(side);
+    const going = closed ? Promise.resolve() : moving.get(side);
     if (going) return going;
     const jump = jumps;
     const work = (async () => {
       try {
         await grow(side, count, nearer);
       } catch {
-        stuck.add(side); // the store has failed
+        if (jump === jumps) stuck.add(side); // the store has failed
       }
       if (jump === jumps) moving.delete(side);
       await refresh();
@@ -237,19 +240,24 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     moving.clear();
     stuck.clear();
     near = "newer";
-    lo = seq;
-    hi = seq - 1;
+    lo = Math.max(1, seq || 1);
+    hi = lo - 1;
     const mine = jumps;
     await refresh();
     if (mine === jumps && hi < Infinity) await move("newer", Math.ceil(size / 2));
     if (mine === jumps && stored.length < size) await move("older", size - stored.length);
   }
 
-  const open = () => (opened ??= jump(Math.max(1, options.at ?? Infinity)));
+  const open = () => (opened ??= jump(options.at ?? Infinity));
 
   function hear({ changed, status, event }: Notice): void {
     const outbox = changed?.all || changed?.outbox?.includes(conv);
     if (outbox) pending = undefined;
+    if (changed?.all) {
+      // Another epoch, or another tab that leads: what is not in the store may be of before.
+      asked = false;
+      own &&= memoryStore();
+    }
     const came = status && status.connection !== connection;
     connection = status?.connection ?? connection;
     if (changed?.all || (came && connection === "online")) again();
@@ -295,7 +303,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     subscribe: view.subscribe,
     older: () => open().then(() => (stuck.delete("older"), move("older", size, "older"))),
     newer: () => open().then(() => (stuck.delete("newer"), move("newer", size, "newer"))),
-    jump: (seq) => (opened = jump(Math.max(1, seq))),
+    jump: (seq) => (opened = jump(seq)),
     close() {
       closed = true;
       end();

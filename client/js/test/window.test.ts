@@ -80,8 +80,8 @@ const acts: fc.Arbitrary<Act> = named(
   ),
 );
 
-/** What holds of a window whenever nothing is under way. */
-function check(m: Model, { rows, before, after }: WindowState): void {
+/** What holds of a window whenever nothing is done; and when nothing is under way and could not be fetched either. */
+function check(m: Model, { rows, before, after }: WindowState, done = true): void {
   const placed = rows.filter((row) => row.kind !== "pending");
   const waiting = rows.slice(placed.length);
   const from = spanOf(placed[0])[0] || 1;
@@ -95,10 +95,10 @@ function check(m: Model, { rows, before, after }: WindowState): void {
   const all = m.waiting.slice(-2 * size).map(({ cid, refused }) => [cid, refused ? "refused" : "queued"]);
   const heldBeyond = m.seqs.slice(to).some((at) => at.held);
   if (after === "start" || shown.length) expect(shown).toEqual(all);
-  if (heldBeyond) expect(shown).toEqual([]);
+  if (heldBeyond && (done || placed.length)) expect(shown).toEqual([]); // while the newest are fetched there is nothing but pending rows
   if (before === "start" && placed.length) expect(from).toBe(1);
   if (after === "start" && placed.length) expect(to).toBe(m.seqs.length);
-  if (m.status().connection === "online") {
+  if (done && m.status().connection === "online") {
     expect(placed.filter((row) => row.kind === "gap" && ["lost", "unknown"].includes(row.reason))).toEqual([]);
     expect([before, after].filter((edge) => edge !== "more" && edge !== "start")).toEqual([]);
     if (placed.length < size) expect([before, after]).toEqual(["start", "start"]);
@@ -136,6 +136,44 @@ describe("a window", () => {
         }
         unsubscribe();
         expect(m.listeners()).toBe(0);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("comes to the same when answers take their time or fail, whatever is asked meanwhile", { timeout: 300_000 }, async () => {
+    const waits = named(fc.oneof(fc.nat(99), fc.constant(Infinity)).map((seq) => act(`jump ${seq}, not awaited`, (_, w) => void w.jump(seq))));
+    const moves = named(fc.constantFrom<Act>(act("older, not awaited", (_, w) => void w.older()), act("newer, not awaited", (_, w) => void w.newer())));
+    const answer = named(fc.boolean().map((ok) => act(ok ? "answers come" : "answers fail", () => {})));
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof({ arbitrary: acts, weight: 2 }, waits, moves, answer), { maxLength: 40 }), async (list) => {
+        const m = model();
+        add(m, 30, "bob", true);
+        for (const at of m.seqs.slice(0, 20)) at.held = false;
+        await m.commit();
+        const held: ((ok: boolean) => void)[] = [];
+        let asked: Promise<boolean> | undefined;
+        const fill = m.fill;
+        m.fill = async (of, page) => {
+          const ok = await (asked ?? new Promise<boolean>((go) => held.push(go)));
+          if (!ok) throw new BelfryError("unavailable");
+          return fill(of, page);
+        };
+        const w = messageWindow(m, conv, { size });
+        const unsubscribe = w.subscribe(() => {});
+        await quiet(w);
+        for (const { name, run } of list) {
+          if (name.startsWith("answers")) for (const go of held.splice(0)) go(name === "answers come");
+          else void run(m, w); // it may wait for an answer
+          check(m, await quiet(w), false);
+        }
+        asked = Promise.resolve(true);
+        for (const go of held.splice(0)) go(true);
+        await quiet(w);
+        if (list.some(({ name }) => name === "answers fail")) m.setOnline(false); // what failed is tried again with the next connection
+        m.setOnline(true);
+        check(m, await quiet(w));
+        unsubscribe();
       }),
       { numRuns: 300 },
     );
@@ -287,6 +325,55 @@ describe("a window", () => {
     expect((await m.db.list("messages", {})).length).toBe(0);
   });
 
+  test("says nothing of where it is when a fetch for where it was fails", async () => {
+    const { m, w } = await open(30, 10);
+    for (const at of m.seqs.slice(0, 6)) at.held = false;
+    await m.commit();
+    let fail!: (err: BelfryError) => void;
+    m.fill = () => new Promise((_, reject) => (fail = reject));
+    const older = w.older();
+    await quiet(w);
+    expect(w.getSnapshot().before).toBe("loading");
+    await w.jump(20);
+    fail(new BelfryError("unavailable"));
+    await older;
+    expect((await quiet(w)).before).toBe("more");
+    expect(shown(w.getSnapshot())).toContain(20);
+  });
+
+  test("after a reset asks anew, and shows nothing of before that only it holds", async () => {
+    const m = model();
+    const pages: Page[] = [];
+    let asked = 0;
+    m.fill = async () => (asked++, pages[0] ?? null);
+    const page = (body: string): Page => ({ messages: [{ ...m.message("bob", "c"), seq: 1, body }], gaps: [], from: 1, to: 1, more: false });
+    const w = messageWindow(m, conv, { size });
+    w.subscribe(() => {});
+    await quiet(w);
+    expect([asked, shown(w.getSnapshot())]).toEqual([1, []]);
+    pages[0] = page("old");
+    m.tell({ changed: { all: true } });
+    await quiet(w);
+    expect(asked).toBe(2);
+    m.seqs.push({ what: m.message("bob", "c"), held: false });
+    await m.commit();
+    expect(shown(await quiet(w))).toEqual(["old"]);
+    pages[0] = page("new");
+    m.tell({ changed: { all: true } });
+    expect(shown(await quiet(w))).toEqual(["new"]);
+  });
+
+  test("takes no number for the first seq, and for pages of the default size", async () => {
+    const m = model();
+    add(m, 60, "bob", true);
+    await m.commit();
+    const w = messageWindow(m, conv, { size: NaN, at: NaN });
+    w.subscribe(() => {});
+    expect(shown(await quiet(w))).toHaveLength(50);
+    await w.jump(NaN);
+    expect(spanOf((await quiet(w)).rows[0])).toEqual([1, 1]);
+  });
+
   test("shows ephemeral messages where they came, a page of them at most", async () => {
     const { m, w } = await open(2);
     const pass = (body: string) => m.tell({ event: { name: "messages", of: [{ ...m.message("bob", body), seq: 0, ephemeral: true, body }] } });
@@ -323,8 +410,12 @@ describe("a window", () => {
     expect(m.listeners()).toBe(0);
     add(m, 1, "bob", true);
     await m.commit();
+    const last = w.getSnapshot();
+    m.fill = vi.fn();
     await w.older();
-    expect(shown(await quiet(w))).toEqual([1, 2, 3]);
+    await w.jump(1);
+    expect(await quiet(w)).toBe(last);
+    expect(m.fill).not.toHaveBeenCalled();
 
     const other = messageWindow(m, conv, { size });
     await other.older();
