@@ -67,7 +67,7 @@ func (s *session) startSync(ctx context.Context, direct *query.Sync, args *proto
 		v := &views[i]
 		// Of a group that the device does not know it has to learn that it counts no unread,
 		// and it has to have a cursor in the place of one that was refused.
-		told := v.Unread > 0 || v.MarkedUnread || v.Reset || !v.CountsUnread && v.CursorArrival < v.JoinArrival
+		told := v.Unread > 0 || v.MarkedUnread || v.Reset || !v.CountsUnread && !v.Unlisted && v.CursorArrival < v.JoinArrival
 		if c := wire.GroupConversation(v); told && !listed[c.Conv] {
 			y.end.Groups = append(y.end.Groups, c)
 		}

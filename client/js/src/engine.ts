@@ -96,7 +96,6 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
 
   // Sessions.
 
-  let groups = true; // give cursors of groups at the next login
   const askToken = (reason: TokenReason) =>
     within(TOKEN_MS, stopped.signal, async (signal) => options.token({ reason, signal })).catch((err: unknown) => {
       if (isRefusal(err)) end(err);
@@ -106,7 +105,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   const login = async (attempt: number, token: string) => {
     const urls = [options.url, ...(options.moreUrls ?? [])];
     const since = (await store.get("meta", ["cursor"])) as string | undefined;
-    const cursors = since && groups ? groupCursors(writer) : {};
+    const cursors = since ? groupCursors(writer) : {};
     const pushes: Push[] = [];
     let take = (push: Push): void => void pushes.push(push);
     const one = await dial({
@@ -127,20 +126,13 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       if (ok.user !== options.user) end(new BelfryError("unauthorized", `the token is of ${ok.user}, and the client of ${options.user}`));
       one.limit(ok.limits.maxFrame);
       if (stopped.signal.aborted) throw new BelfryError("closed");
-      let doubted = false;
       let kicked: string | undefined;
       const receive = receiver({
         store, writer, outbox, session: one, user: options.user, manualRead: !!manualRead, since, tell, failed,
         groups: Object.keys(cursors).length > 0,
         synced() {
-          groups = true;
           setStatus({ synced: true });
           expire();
-        },
-        doubted() {
-          doubted = true;
-          groups = false;
-          one.close();
         },
       });
       take = (push) => {
@@ -150,7 +142,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         tell({ event: { name: "kicked", of: push.args } });
       };
       pushes.forEach(take);
-      return { one, receive, ahead: ok.serverTime - Date.now(), doubted: () => doubted, kicked: () => kicked };
+      return { one, receive, ahead: ok.serverTime - Date.now(), kicked: () => kicked };
     } catch (err) {
       one.close();
       throw err;
@@ -210,7 +202,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       try {
         setStatus({ connection: "connecting" });
         const token = await askToken(reason);
-        const { one, receive, ahead, doubted, kicked } = await login(attempt, token);
+        const { one, receive, ahead, kicked } = await login(attempt, token);
         session = one;
         ask = asking(one, receive);
         reason = "login";
@@ -225,7 +217,6 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         session = ask = undefined;
         outbox.online(undefined);
         why = new BelfryError(code === 4401 ? "unauthorized" : "offline", text || `the connection ended with ${code}`);
-        if (doubted()) wait = 0;
         if (code === 4401) reason = "refused";
         if (code === 4403) end(new BelfryError("kicked", kicked() ?? text));
         const named = /retry after (\d+) ms/.exec(text);

@@ -26,8 +26,6 @@ export interface ReceiveOptions {
   tell(notice: Notice): void;
   /** The login's pushes are stored. */
   synced(): void;
-  /** The server did not know the cursor; whether that was that of a group is to be found out. */
-  doubted(): void;
   /** The store failed, or a push was wrong. */
   failed(err: unknown): void;
 }
@@ -64,7 +62,7 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   let proven = o.since === undefined;
   let held: string | undefined;
   let parts: Pushes["onConversations"] = {};
-  // What this session brought, in case that all else has to go.
+  // What the sync brought, in case that all else has to go.
   const brought = new Map<string, Map<number, Message>>();
 
   const drain = async () => {
@@ -131,11 +129,11 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     if (message.ephemeral) return true;
     const mine = message.from === user;
     const answer = mine && outbox.settle(batch, message);
-    if (!proven) {
+    if (!live && (!proven || (o.groups && conv.startsWith("g:")))) {
       if (!brought.has(conv)) brought.set(conv, new Map());
       brought.get(conv)!.set(seq, message);
     }
-    if (batch.covers(conv, seq)) {
+    if (batch.covers(conv, seq, message.time)) {
       if (anew.has(conv) || !(await isOther(message))) return false;
       // What the store has of the conversation is of one before: of another epoch, or of a group whose id was taken anew.
       anew.add(conv);
@@ -143,12 +141,12 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       batch.forget(conv);
     }
     newMessage(batch, message, writer.unstored(conv));
-    const { readSeq, unread = 0 } = batch.entry(conv);
+    const { readSeq, unread = 0, counts } = batch.entry(conv);
     if (mine) {
       if (conv.startsWith("g:") && live) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
     } else if (live) {
       if (!o.manualRead && conv.startsWith("u:")) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
-      else if (seq > readSeq) batch.edit(conv, { unread: unread + 1 });
+      else if (seq > readSeq && counts !== false) batch.edit(conv, { unread: unread + 1 });
     }
     return !answer;
   };
@@ -159,18 +157,21 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     return row?.id !== undefined && row.id !== id;
   };
 
+  /** Takes over whether a group counts unread, as it is set now. */
+  const count = async (batch: Batch, conv: string, counts: boolean) => {
+    const { counts: had = true } = batch.entry(conv);
+    if (counts === had) return;
+    batch.edit(conv, { counts, unread: counts ? Infinity : 0 });
+    if (counts) await batch.readTo(conv, 0); // no more than there can be
+  };
+
   const handlers: { [Op in Push["op"]]?: (args: Pushes[Op]) => Promise<void> | void } = {
     async onSynced(args) {
       const { cursor, ...rest } = args;
       const synced: Synced = { ...rest, ...merge(parts, rest) };
       parts = {};
-      const doubtful = synced.reset && !proven;
-      if (doubtful && o.groups) {
-        over = true; // a cursor behind it would make the doubt forgotten
-        return o.doubted();
-      }
       await writer.commit((batch) => {
-        if (doubtful) forget(batch, writer, brought);
+        if (synced.reset) forget(batch, writer, brought, synced.resetGroups);
         batch.put("meta", ["cursor"], cursor);
         if (synced.conversations) batch.put("meta", ["listed"], true);
         const named = new Set<string>();
@@ -230,7 +231,8 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       const { group, event, users, by, cursor } = args;
       const conv = `g:${group}`;
       const left = event === "left" || event === "removed";
-      await writer.commit((batch) => {
+      await writer.commit(async (batch) => {
+        if (event === "created" || event === "joined" || event === "changed") await count(batch, conv, args.counts ?? true);
         // What came before the user joined was not pushed.
         if (cursor) batch.edit(conv, { cursor, listed: true, top: false, time: Math.max(batch.entry(conv).time, args.time) });
         else if (batch.known(conv) && (event === "dismissed" || (left && (users?.includes(user) ?? by === user)))) {
@@ -269,7 +271,7 @@ export function newMessage(batch: Batch, message: Message, unstored: boolean): v
 export function listed(batch: Batch, { last: _, ...entry }: WireConversation): void {
   const had = batch.entry(entry.conv);
   batch.edit(entry.conv, {
-    unread: 0, peerReadSeq: 0, muted: false, pinned: false, markedUnread: false,
+    unread: 0, peerReadSeq: 0, muted: false, pinned: false, markedUnread: false, counts: true,
     ...entry,
     // A message of this very moment may be stored already.
     ...(had.lastSeq > entry.lastSeq && { lastSeq: had.lastSeq, time: had.time }),
@@ -325,12 +327,12 @@ export async function deleteConversation(batch: Batch, conv: string, messages: b
   await batch.readTo(conv, 0);
 }
 
-/** Forgets all of another epoch: what this session did not bring. */
-function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, ReadonlyMap<number, Message>>): void {
-  batch.remove("messages", [], [""]);
-  batch.remove("messages", [""], ["\uffff"]);
-  for (const conv of new Set([...writer.entries.keys(), ...brought.keys()])) {
+/** Forgets all of another epoch, or these groups: what this session did not bring. */
+function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, ReadonlyMap<number, Message>>, groups?: readonly string[]): void {
+  if (!groups) batch.remove("messages", [], ["\uffff"]);
+  for (const conv of groups?.map((group) => `g:${group}`) ?? new Set([...writer.entries.keys(), ...brought.keys()])) {
     const unstored = writer.unstored(conv);
+    if (groups) batch.remove("messages", [conv], [conv, ""]);
     batch.forget(conv);
     batch.edit(conv, { time: 0, listed: false, cursor: "" });
     for (const message of brought.get(conv)?.values() ?? []) newMessage(batch, message, unstored);

@@ -59,6 +59,8 @@ export interface WireConversation {
   readonly muted?: boolean;
   readonly pinned?: boolean;
   readonly markedUnread?: boolean;
+  /** `false` = a group that counts no unread. */
+  readonly counts?: boolean;
   /** In the replies to getRecents and getConversations. */
   readonly last?: Message;
 }
@@ -191,7 +193,10 @@ export interface Synced {
   /** Unread one-to-one messages that this login pushed. */
   readonly offline: number;
   readonly lost: readonly Lost[];
+  /** A cursor of the login was refused: what did not come since is of another time. */
   readonly reset?: boolean;
+  /** With `reset`: the groups whose cursors were; absent if that of the login itself was. */
+  readonly resetGroups?: readonly string[];
   readonly unreadTotal: number;
   readonly unreadUnmuted: number;
   /** Absent when `recents` is "off". */
@@ -211,6 +216,8 @@ export interface GroupEvent {
   readonly users?: readonly string[];
   readonly time: number;
   readonly cursor?: string;
+  /** With `created`, `joined` and `changed`: `false` = the group counts no unread. */
+  readonly counts?: boolean;
 }
 
 /** What the server pushes, by the name of the push. */

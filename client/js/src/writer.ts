@@ -20,6 +20,12 @@ const MAX_COUNTED = 1000;
 /** How many rows are looked through for the message that takes the place of a last one that is gone. */
 const LAST_AMONG = 200;
 
+/** Which seqs came, and the latest time among them. */
+interface Received {
+  readonly seqs: Ranges;
+  readonly time: number;
+}
+
 /** The changes of one commit. Reads see the store as it was before it. */
 export interface Batch {
   put(table: Table, key: Key, value: object | string | boolean): void;
@@ -31,8 +37,11 @@ export interface Batch {
   edit(conv: string, patch: Patch): void;
   /** Stores a message and covers its seq. */
   message(message: Message): void;
-  /** Whether the seq is covered: by a message, or by knowing why there is none. */
-  covers(conv: string, seq: number): boolean;
+  /**
+   * Whether the seq is covered: by a message, or by knowing why there is none. In an unstored
+   * conversation a message later than all that came is of a group whose id was taken anew.
+   */
+  covers(conv: string, seq: number, time?: number): boolean;
   /**
    * Replaces what there is in `from`-`to`: `decide` gets tiles, ascending, holes among
    * them, and returns what takes their place. Once per conversation and batch. A message
@@ -89,7 +98,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     entries.set(entry.conv, entry);
   }
   // Of conversations that are not stored: what was received, as long as this engine lives.
-  const volatile = new Map<string, Ranges>();
+  const volatile = new Map<string, Received>();
   const unstored = (conv: string) => withoutStorage || !!entries.get(conv)?.unstored;
   let lane: Promise<unknown> = Promise.resolve();
   let told = await newestTold(store);
@@ -100,6 +109,8 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     const outbox = new Set<string>();
     const settled: Settled[] = [];
     const then: (() => void)[] = [];
+    const received = new Map<string, Received>();
+    const had = (conv: string): Received => received.get(conv) ?? volatile.get(conv) ?? { seqs: [], time: 0 };
     const entry = (conv: string) => edited.get(conv) ?? entries.get(conv) ?? newEntry(conv);
     const edit: Batch["edit"] = (conv, patch) => {
       const { last, ...rest } = { ...entry(conv), ...patch };
@@ -127,7 +138,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
       known: (conv) => edited.has(conv) || entries.has(conv),
       forget(conv) {
         edit(conv, { lastSeq: 0, readSeq: 0, dequeued: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
-        then.push(() => volatile.delete(conv));
+        received.set(conv, { seqs: [], time: 0 });
       },
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
       settled: (one) => void settled.push(one),
@@ -139,11 +150,13 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
         return n;
       },
       after: (fn) => void then.push(fn),
-      covers: (conv, seq) => has(unstored(conv) ? (volatile.get(conv) ?? []) : entry(conv).covered, seq),
+      covers: (conv, seq, time = 0) => (unstored(conv) ? time <= had(conv).time && has(had(conv).seqs, seq) : has(entry(conv).covered, seq)),
       message(message) {
-        const { conv, seq } = message;
+        const { conv, seq, time } = message;
         if (unstored(conv)) {
-          then.push(() => volatile.set(conv, add(volatile.get(conv) ?? [], seq, seq).slice(-2 * MAX_RANGES)));
+          const before = had(conv);
+          const anew = time > before.time && has(before.seqs, seq);
+          received.set(conv, { seqs: add(anew ? [] : before.seqs, seq, seq).slice(-2 * MAX_RANGES), time: Math.max(before.time, time) });
           edit(conv, { newest: Math.max(entry(conv).newest, seq), top: true });
           return;
         }
@@ -205,6 +218,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
         failed(undefined);
       }
       for (const [conv, value] of edited) entries.set(conv, value);
+      for (const [conv, of] of received) volatile.set(conv, of);
       for (const fn of then) fn();
       if (edited.size + outbox.size > 0) {
         tell({ changed: { conversations: [...edited.keys()], outbox: [...outbox] }, ...(settled.length > 0 && { settled }) });

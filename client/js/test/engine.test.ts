@@ -365,21 +365,76 @@ test("another epoch: what this session did not bring is gone, what it brought is
   expect((await client.localMessages("u:carol")).messages).toEqual([]);
 });
 
-test("a reset that a group's cursor may have caused costs no history", async () => {
+test("a refused cursor of one group costs that group alone, but for what the session brought", async () => {
   const store = memoryStore();
+  const said = (group: string, seq: number) => message(seq, { conv: `g:${group}`, id: `${group}-${seq}` });
   const before = await world(undefined, kept(store), (peer) => {
     peer.push("onNewMessage", { d: 1, messages: [message(1)], cursor: "c" });
-    peer.push("onNewMessage", { d: 2, messages: [message(1, { conv: "g:team", id: "t1" })], groupCursors: { team: "bad" } });
+    peer.push("onNewMessage", { d: 2, messages: [said("team", 1), said("team", 2), said("all", 1)], groupCursors: { team: "bad", all: "good" } });
     peer.push("onSynced", synced());
   });
   await before.client.close();
-  let logins = 0;
-  const { client, logins: args } = await world(undefined, kept(store), (peer) => peer.push("onSynced", synced({ cursor: "new", reset: ++logins === 1 })));
+  const { client, events, logins } = await world(undefined, kept(store), (peer) => {
+    peer.push("onNewMessage", { d: 1, messages: [message(2)], cursor: "c2" });
+    peer.push("onNewMessage", { d: 2, messages: [message(3)], cursor: "c3" });
+    peer.push("onNewMessage", { d: 3, messages: [said("team", 2), said("team", 3), said("all", 2)], groupCursors: { all: "all2" } });
+    const entry = { conv: "g:team", lastSeq: 3, time: 1003, readSeq: 0, unread: 3, cursor: "new" };
+    peer.push("onSynced", synced({ cursor: "c3", reset: true, resetGroups: ["team"], groups: [entry] }));
+  });
   await pass(1000);
-  expect(args).toMatchObject([{ since: "c", groups: { team: "bad" } }, { since: "c", groups: {} }]);
-  expect((await client.localMessages("u:bob")).messages).toHaveLength(1);
-  expect((await client.localMessages("g:team")).messages).toHaveLength(1);
+  expect(logins).toMatchObject([{ since: "c", groups: { team: "bad", all: "good" } }]);
+  const local = async (conv: string) => (await client.localMessages(conv)).messages.map(({ id }) => id);
+  expect(await local("u:bob")).toEqual(["bob-1", "bob-2", "bob-3"]);
+  expect(await local("g:team")).toEqual(["team-2", "team-3"]);
+  expect(await local("g:all")).toEqual(["all-1", "all-2"]);
+  expect((of(events, "messages") as Message[][]).flat().map(({ id }) => id)).toEqual(["bob-2", "bob-3", "team-3", "all-2"]);
   expect(client.status.getSnapshot().synced).toBe(true);
+  await client.close();
+  const after = await world(undefined, kept(store));
+  expect(after.logins).toMatchObject([{ since: "c3", groups: { team: "new", all: "all2" } }]);
+});
+
+test("a group that counts no unread counts none, as long as it is set so, in later sessions too", async () => {
+  const store = memoryStore();
+  const said = (seq: number) => message(seq, { conv: "g:hall", id: `h${seq}` });
+  const event = (more: object) => ({ group: "hall", by: "bob", time: 5, ...more });
+  const first = await world(undefined, kept(store), (peer) => {
+    peer.push("onSynced", synced());
+    peer.push("onGroupEvent", event({ event: "joined", users: ["alice"], cursor: "h0", counts: false }));
+    peer.push("onNewMessage", { d: 1, messages: [said(1)], groupCursors: { hall: "h1" } });
+  });
+  const unread = async (of: Client) => {
+    of.conversations().subscribe(() => {});
+    await settle();
+    return of.conversations().getSnapshot().list.find(({ conv }) => conv === "g:hall")?.unread;
+  };
+  await settle();
+  expect(await unread(first.client)).toBe(0);
+  await first.client.close();
+
+  const { client, peer } = await world(undefined, kept(store));
+  peer().push("onNewMessage", { d: 1, messages: [said(2)], groupCursors: { hall: "h2" } });
+  peer().push("onGroupEvent", event({ event: "roleChanged", users: ["bob"] }));
+  peer().push("onNewMessage", { d: 2, messages: [said(3)], groupCursors: { hall: "h3" } });
+  await settle();
+  expect(await unread(client)).toBe(0);
+  peer().push("onGroupEvent", event({ event: "changed" })); // it counts now: what is above the read cursor
+  await settle();
+  expect(await unread(client)).toBe(3);
+  peer().push("onNewMessage", { d: 3, messages: [said(4)], groupCursors: { hall: "h4" } });
+  await settle();
+  expect(await unread(client)).toBe(4);
+  peer().push("onGroupEvent", event({ event: "changed", counts: false }));
+  await settle();
+  expect(await unread(client)).toBe(0);
+  await client.close();
+
+  // What a login says of it holds, whatever was known before.
+  const entry = { conv: "g:hall", lastSeq: 4, time: 1004, readSeq: 0, unread: 4, cursor: "h4" };
+  const counting = await world(undefined, kept(store), (to) => to.push("onSynced", synced({ groups: [entry] })));
+  counting.peer().push("onNewMessage", { d: 1, messages: [said(5)], groupCursors: { hall: "h5" } });
+  await settle();
+  expect(await unread(counting.client)).toBe(5);
 });
 
 test("lost messages are gaps until history has them", async () => {

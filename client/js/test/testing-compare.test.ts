@@ -290,6 +290,41 @@ const scenarios: Record<string, Scenario> = {
     await w.ask("A", "dismissGroup", { group: "@team" });
     await w.ask("C", "getGroup", { group: "@team" });
   },
+  // Who speaks last has the name that comes first, so that the lists are in one order even within a millisecond.
+  async "groups that count no unread"(w) {
+    await w.login("alice", "A");
+    await w.login("bob", "B");
+    await w.ask("A", "createGroup", { group: "@hall", kind: "chatroom", members: ["@bob"] });
+    await w.ask("A", "createGroup", { group: "@team", kind: "private", members: ["@bob"] });
+    await w.ask("A", "addMembers", { group: "@hall", users: ["@carol"] });
+    await w.login("bob", "B2", { recents: "off" }); // nothing was said yet
+    for (const group of ["team", "hall"]) await w.ask("A", "send", { conv: `g:@${group}`, cid: "m1", body: 1 });
+    await w.ask("B", "getRecents");
+    await w.ask("B", "getConversations");
+    await w.login("bob", "B3");
+    await w.login("bob", "B4", { recents: "off" });
+    const since = w.since("B3");
+    await w.login("bob", "B5", { recents: "off", ...since });
+    await w.ask("A", "setGroup", { group: "@team", unread: false });
+    await w.ask("A", "setGroup", { group: "@hall", unread: true });
+    await w.login("bob", "B6", { recents: "off", ...since });
+  },
+  async "cursors of groups that are refused"(w) {
+    await w.login("alice", "A");
+    await w.ask("A", "createGroup", { group: "@hall", kind: "chatroom", members: ["@bob"] });
+    await w.ask("A", "createGroup", { group: "@team", kind: "private", members: ["@bob"] });
+    await w.ask("A", "createGroup", { group: "@read", kind: "private", members: ["@bob"] });
+    for (const group of ["team", "read", "hall"]) await w.ask("A", "send", { conv: `g:@${group}`, cid: "m1", body: 1 });
+    await w.login("bob", "B");
+    await w.ask("B", "readReport", { conv: "g:@read", seq: 1 });
+    await w.drop("B");
+    await w.login("bob", "B", { since: (w.since("B") as { since: string }).since });
+    const { since, groups } = w.since("B") as { since: string; groups: Record<string, string> };
+    const wrong = (...names: string[]) => Object.fromEntries(Object.entries(groups).map(([id, at]) => [id, names.some((name) => id.endsWith(name)) ? "wrong" : at]));
+    await w.login("bob", "B1", { since, groups: wrong("team") });
+    await w.login("bob", "B2", { since, groups: wrong("hall", "read"), recents: "off" });
+    await w.login("bob", "B3", { since: "wrong", groups: wrong("team"), recents: "quiet" });
+  },
   async "groups that are joined"(w) {
     await w.login("alice", "A");
     await w.login("bob", "B");

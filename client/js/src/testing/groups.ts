@@ -1,7 +1,7 @@
 /** The fake server's operations on groups, without bans, offers of ownership and limits. */
 import type { GroupEvent, GroupSettings } from "../wire.ts";
 import { flag, group as groupOf, integer, isObject, optionalInteger, optionalText, Refusal, user, users, word, type Args } from "./args.ts";
-import { newOwn, type FakeGroup, type Membership } from "./state.ts";
+import { countsOf, newOwn, type FakeGroup, type Membership } from "./state.ts";
 import { groupCursor, newId, toGroup, sessionsOf, userOf, type Caller, type World } from "./world.ts";
 
 const kinds = {
@@ -39,9 +39,11 @@ function member(group: FakeGroup, name: string): Membership {
   return found;
 }
 
+const saysCounts: ReadonlySet<GroupEvent["event"]> = new Set(["created", "joined", "changed"]);
+
 /** Tells a group's connected members of an event. `cursor` goes to those who have just joined. */
 function tell(world: World, group: FakeGroup, event: GroupEvent["event"], by: string, list: readonly string[]): void {
-  const args = { group: group.id, event, by, ...(list.length > 0 && list.length <= 500 && { users: list }), time: world.now };
+  const args = { group: group.id, event, by, ...(list.length > 0 && list.length <= 500 && { users: list }), time: world.now, ...(saysCounts.has(event) && countsOf(group)) };
   if (event === "changed") group.log.push({ op: "onGroupEvent", args });
   const cursor = groupCursor(world, group);
   const told = (to: string): object => ((event === "joined" || event === "created") && list.includes(to) && group.settings.stored ? { ...args, cursor } : args);
@@ -51,13 +53,13 @@ function tell(world: World, group: FakeGroup, event: GroupEvent["event"], by: st
 /** Notes what became of a membership for the user's devices that are away. */
 function note(world: World, group: FakeGroup, event: GroupEvent["event"], name: string): void {
   const cursor = event === "joined" && group.settings.stored ? { cursor: groupCursor(world, group) } : {};
-  userOf(world, name).log.push({ op: "onGroupEvent", args: { group: group.id, event, by: "", users: [name], time: world.now, ...cursor } });
+  userOf(world, name).log.push({ op: "onGroupEvent", args: { group: group.id, event, by: "", users: [name], time: world.now, ...cursor, ...(saysCounts.has(event) && countsOf(group)) } });
 }
 
 function enter(world: World, group: FakeGroup, name: string, role: Membership["role"]): void {
   const own = newOwn();
   own.readSeq = group.entries.length;
-  group.members.set(name, { role, mutedUntil: 0, joined: group.entries.length, joinedAt: group.log.length, own });
+  group.members.set(name, { role, mutedUntil: 0, joined: group.entries.length, joinedAt: group.log.length, since: world.now, own });
   note(world, group, "joined", name);
 }
 

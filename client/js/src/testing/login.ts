@@ -30,7 +30,7 @@ export function sync(world: World, session: Session, args: LoginArgs): void {
   const user = userOf(world, session.user);
   const end = user.log.length;
   const since = args.since === undefined ? undefined : positionOf(world, user.name, args.since, end);
-  let reset = args.since !== undefined && since === undefined;
+  const reset = args.since !== undefined && since === undefined;
   if (since !== undefined && session.autoRead) readUpTo(world, session, since);
 
   const views = [...user.views.values()];
@@ -54,18 +54,25 @@ export function sync(world: World, session: Session, args: LoginArgs): void {
   const offline = queue.filter((e) => pushed.has(e)).length;
 
   const cursors = new Map<string, number>();
+  const refused = new Set<string>();
   for (const view of groupViews(world, user.name)) {
     const group = view.group;
     const cursor = group === undefined ? undefined : args.groups[group.id];
     if (group === undefined || cursor === undefined) continue;
     const at = positionOf(world, `g:${group.id}`, cursor, group.log.length);
-    if (at === undefined) reset = true;
+    if (at === undefined) refused.add(group.id);
     else cursors.set(group.id, at);
   }
-  pushGroups(world, session, args, cursors, pushed);
+  pushGroups(world, session, args, cursors, refused, pushed);
   pushRecents(world, session, args, since, pushed, position(end));
   for (const [id, at] of cursors) groupChanges(world, session, id, at);
-  session.push("onSynced", { offline, lost: lost(world, user.name, since ?? 0, cursors), ...position(end), ...(reset && { reset }), ...told, ...lists(world, user.name, args) });
+  session.push("onSynced", { offline, lost: lost(world, user.name, since ?? 0, cursors), ...position(end), ...resets(reset, refused), ...told, ...lists(world, user.name, args, cursors, refused) });
+}
+
+/** Whether the login's own cursor was refused, or which of groups alone. */
+function resets(reset: boolean, refused: ReadonlySet<string>): { reset?: true; resetGroups?: string[] } {
+  if (!reset && refused.size === 0) return {};
+  return { reset: true, ...(!reset && { resetGroups: [...refused] }) };
 }
 
 /** In an auto-read session `since` acks all up to it. */
@@ -114,7 +121,9 @@ function replay(world: World, session: Session, since: number, pushed: Set<Entry
 }
 
 /** The newest unread messages of each group, or what came after its cursor if that is no more. */
-function pushGroups(world: World, session: Session, args: LoginArgs, cursors: ReadonlyMap<string, number>, pushed: Set<Entry>): void {
+function pushGroups(
+  world: World, session: Session, args: LoginArgs, cursors: ReadonlyMap<string, number>, refused: ReadonlySet<string>, pushed: Set<Entry>,
+): void {
   const views = groupViews(world, session.user).sort((a, b) => (b.entries.at(-1)?.message.time ?? 0) - (a.entries.at(-1)?.message.time ?? 0));
   for (const view of views) {
     if (view.group === undefined) continue;
@@ -125,7 +134,7 @@ function pushGroups(world: World, session: Session, args: LoginArgs, cursors: Re
     const list = came !== undefined && came.length <= args.backlog ? came : newest;
     for (const e of list) pushed.add(e);
     const changes = at !== undefined && view.group.log.slice(at).some((item) => !isMessage(item));
-    session.messages(list.map((e) => shown(view, e)), changes ? {} : { groupCursors: { [view.group.id]: groupCursor(world, view.group) } });
+    session.messages(list.map((e) => shown(view, e)), changes || refused.has(view.group.id) ? {} : { groupCursors: { [view.group.id]: groupCursor(world, view.group) } });
   }
 }
 
@@ -168,13 +177,16 @@ function lost(world: World, user: string, since: number, cursors: ReadonlyMap<st
   return [...ones, ...groups];
 }
 
-/** The list of conversations, and those with unread messages that are not in it. */
-function lists(world: World, user: string, args: LoginArgs): { conversations?: WireConversation[]; users?: WireConversation[]; groups: WireConversation[] } {
+/** The list of conversations, and those that are not in it and that the device has to hear of. */
+function lists(world: World, user: string, args: LoginArgs, cursors: ReadonlyMap<string, number>, refused: ReadonlySet<string>): { conversations?: WireConversation[]; users?: WireConversation[]; groups: WireConversation[] } {
   const list = args.recents === "off" ? [] : recents(world, user);
   const within = new Set(list.map(({ view }) => view.conv));
+  const unknown = ({ group, own }: View): boolean =>
+    group !== undefined &&
+    (refused.has(group.id) || (!group.settings.unread && own.listed && (cursors.get(group.id) ?? -1) < (group.members.get(user)?.joinedAt ?? 0)));
   const rest = (views: View[]): WireConversation[] =>
     views
-      .filter((v) => !within.has(v.conv) && (v.own.marked || unreadEntries(v, world.now, world.limits).length > 0))
+      .filter((v) => !within.has(v.conv) && (v.own.marked || unreadEntries(v, world.now, world.limits).length > 0 || unknown(v)))
       .map((v) => listed(world, v));
   const users = rest([...userOf(world, user).views.values()]);
   const groups = rest(groupViews(world, user));

@@ -61,6 +61,8 @@ export interface Membership {
   /** Newest seq and position of the group at the join. */
   readonly joined: number;
   readonly joinedAt: number;
+  /** When that was, in Unix milliseconds. */
+  readonly since: number;
   readonly own: Own;
 }
 
@@ -154,6 +156,11 @@ export function shown(view: View, entry: Entry): Message {
   return view.group === undefined ? entry.message : { ...entry.message, conv: view.conv };
 }
 
+/** What entries and events say of a group that counts no unread. */
+export function countsOf(group: FakeGroup | undefined): { counts?: false } {
+  return group === undefined || group.settings.unread ? {} : { counts: false };
+}
+
 /** The entry of a list of conversations. */
 export function conversationOf(view: View, now: number, limits: Limits, cursor: string | undefined): WireConversation {
   const last = lastShown(view, now, limits);
@@ -162,7 +169,7 @@ export function conversationOf(view: View, now: number, limits: Limits, cursor: 
   return {
     conv: view.conv,
     lastSeq: last?.message.seq ?? 0,
-    time: (last ?? view.entries.at(-1))?.message.time ?? 0,
+    time: (last ?? view.entries.at(-1))?.message.time ?? view.group?.members.get(view.user)?.since ?? 0,
     readSeq: own.readSeq,
     ...(unread > 0 && { unread }),
     ...(own.peerReadSeq > 0 && { peerReadSeq: own.peerReadSeq }),
@@ -170,6 +177,7 @@ export function conversationOf(view: View, now: number, limits: Limits, cursor: 
     ...(own.muted && { muted: true }),
     ...(own.pinned && { pinned: true }),
     ...(own.marked && { markedUnread: true }),
+    ...countsOf(view.group),
   };
 }
 
