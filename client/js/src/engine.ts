@@ -129,7 +129,6 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       let kicked: string | undefined;
       const receive = receiver({
         store, writer, outbox, session: one, user: options.user, manualRead: !!manualRead, since, tell, failed,
-        groups: Object.keys(cursors).length > 0,
         synced() {
           setStatus({ synced: true });
           expire();

@@ -20,9 +20,8 @@ export interface ReceiveOptions {
   readonly session: Session;
   readonly user: string;
   readonly manualRead: boolean;
-  /** What the login named. */
+  /** The cursor that the login named. */
   readonly since: string | undefined;
-  readonly groups: boolean;
   tell(notice: Notice): void;
   /** The login's pushes are stored. */
   synced(): void;
@@ -129,7 +128,7 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     if (message.ephemeral) return true;
     const mine = message.from === user;
     const answer = mine && outbox.settle(batch, message);
-    if (!live && (!proven || (o.groups && conv.startsWith("g:")))) {
+    if (!live && (!proven || conv.startsWith("g:"))) {
       if (!brought.has(conv)) brought.set(conv, new Map());
       brought.get(conv)!.set(seq, message);
     }
@@ -142,12 +141,9 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     }
     newMessage(batch, message, writer.unstored(conv));
     const { readSeq, unread = 0, counts } = batch.entry(conv);
-    if (mine) {
-      if (conv.startsWith("g:") && live) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
-    } else if (live) {
-      if (!o.manualRead && conv.startsWith("u:")) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
-      else if (seq > readSeq && counts !== false) batch.edit(conv, { unread: unread + 1 });
-    }
+    const read = conv.startsWith("g:") ? mine : !mine && !o.manualRead;
+    if (live && read) batch.edit(conv, { readSeq: Math.max(readSeq, seq), unread: 0 });
+    else if (live && !mine && seq > readSeq && counts !== false) batch.edit(conv, { unread: unread + 1 });
     return !answer;
   };
 
@@ -155,14 +151,6 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   const isOther = async ({ conv, seq, id }: Message): Promise<boolean> => {
     const row = (await store.get("messages", [conv, seq])) as unknown as Partial<Message> | undefined;
     return row?.id !== undefined && row.id !== id;
-  };
-
-  /** Takes over whether a group counts unread, as it is set now. */
-  const count = async (batch: Batch, conv: string, counts: boolean) => {
-    const { counts: had = true } = batch.entry(conv);
-    if (counts === had) return;
-    batch.edit(conv, { counts, unread: counts ? Infinity : 0 });
-    if (counts) await batch.readTo(conv, 0); // no more than there can be
   };
 
   const handlers: { [Op in Push["op"]]?: (args: Pushes[Op]) => Promise<void> | void } = {
@@ -228,11 +216,14 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       tell({ event: { name: "conversationChanged", of: args } });
     },
     async onGroupEvent(args) {
-      const { group, event, users, by, cursor } = args;
+      const { group, event, users, by, cursor, counts = true } = args;
       const conv = `g:${group}`;
       const left = event === "left" || event === "removed";
       await writer.commit(async (batch) => {
-        if (event === "created" || event === "joined" || event === "changed") await count(batch, conv, args.counts ?? true);
+        if (["created", "joined", "changed"].includes(event) && counts !== (batch.entry(conv).counts ?? true)) {
+          batch.edit(conv, { counts, unread: counts ? Infinity : 0 });
+          await batch.readTo(conv, 0); // no more than there can be
+        }
         // What came before the user joined was not pushed.
         if (cursor) batch.edit(conv, { cursor, listed: true, top: false, time: Math.max(batch.entry(conv).time, args.time) });
         else if (batch.known(conv) && (event === "dismissed" || (left && (users?.includes(user) ?? by === user)))) {
@@ -329,10 +320,9 @@ export async function deleteConversation(batch: Batch, conv: string, messages: b
 
 /** Forgets all of another epoch, or these groups: what this session did not bring. */
 function forget(batch: Batch, writer: Writer, brought: ReadonlyMap<string, ReadonlyMap<number, Message>>, groups?: readonly string[]): void {
-  if (!groups) batch.remove("messages", [], ["\uffff"]);
-  for (const conv of groups?.map((group) => `g:${group}`) ?? new Set([...writer.entries.keys(), ...brought.keys()])) {
+  for (const conv of groups?.map((group) => `g:${group}`) ?? writer.entries.keys()) {
     const unstored = writer.unstored(conv);
-    if (groups) batch.remove("messages", [conv], [conv, ""]);
+    batch.remove("messages", [conv], [conv, ""]);
     batch.forget(conv);
     batch.edit(conv, { time: 0, listed: false, cursor: "" });
     for (const message of brought.get(conv)?.values() ?? []) newMessage(batch, message, unstored);

@@ -26,6 +26,8 @@ interface Received {
   readonly time: number;
 }
 
+const nothing: Received = { seqs: [], time: 0 };
+
 /** The changes of one commit. Reads see the store as it was before it. */
 export interface Batch {
   put(table: Table, key: Key, value: object | string | boolean): void;
@@ -110,7 +112,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     const settled: Settled[] = [];
     const then: (() => void)[] = [];
     const received = new Map<string, Received>();
-    const had = (conv: string): Received => received.get(conv) ?? volatile.get(conv) ?? { seqs: [], time: 0 };
+    const had = (conv: string): Received => received.get(conv) ?? volatile.get(conv) ?? nothing;
     const entry = (conv: string) => edited.get(conv) ?? entries.get(conv) ?? newEntry(conv);
     const edit: Batch["edit"] = (conv, patch) => {
       const { last, ...rest } = { ...entry(conv), ...patch };
@@ -138,7 +140,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
       known: (conv) => edited.has(conv) || entries.has(conv),
       forget(conv) {
         edit(conv, { lastSeq: 0, readSeq: 0, dequeued: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
-        received.set(conv, { seqs: [], time: 0 });
+        received.set(conv, nothing);
       },
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
       settled: (one) => void settled.push(one),
@@ -150,13 +152,13 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
         return n;
       },
       after: (fn) => void then.push(fn),
-      covers: (conv, seq, time = 0) => (unstored(conv) ? time <= had(conv).time && has(had(conv).seqs, seq) : has(entry(conv).covered, seq)),
+      covers: (conv, seq, time = 0) => has(unstored(conv) ? (time > had(conv).time ? [] : had(conv).seqs) : entry(conv).covered, seq),
       message(message) {
         const { conv, seq, time } = message;
         if (unstored(conv)) {
           const before = had(conv);
-          const anew = time > before.time && has(before.seqs, seq);
-          received.set(conv, { seqs: add(anew ? [] : before.seqs, seq, seq).slice(-2 * MAX_RANGES), time: Math.max(before.time, time) });
+          const { seqs } = has(before.seqs, seq) && time > before.time ? nothing : before;
+          received.set(conv, { seqs: add(seqs, seq, seq).slice(-2 * MAX_RANGES), time: Math.max(before.time, time) });
           edit(conv, { newest: Math.max(entry(conv).newest, seq), top: true });
           return;
         }
