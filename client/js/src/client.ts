@@ -8,7 +8,7 @@ import { newHub } from "./listen.ts";
 import { openMemory } from "./memory.ts";
 import { newPendings } from "./pending.ts";
 import { abortable } from "./wait.ts";
-import type { Opened, Store } from "./store.ts";
+import type { Opened, Store, StoreError } from "./store.ts";
 import { canShare, shareTabs } from "./tabs.ts";
 import { randomID } from "./token.ts";
 import { messageWindow } from "./window.ts";
@@ -102,7 +102,12 @@ export function createClient(options: ClientOptions): Client {
       const one: { key?: number } = {};
       appended.add(one);
       try {
-        one.key = await to.append("outbox", asValue(entry));
+        const append = () => to.append("outbox", asValue(entry));
+        one.key = await append().catch(async (err: StoreError) => {
+          if (err.failure !== "quota") throw err;
+          await call("makeRoom", null);
+          return append();
+        });
       } catch (cause) {
         appended.delete(one);
         pendings.forget(pending);

@@ -22,6 +22,8 @@ const MAX_CURSORS = 200;
 const MAX_LOGIN = 32 << 10;
 /** The longest time that a timer can wait (ms). */
 const MAX_TIMER = 2 ** 31 - 1;
+/** A close frame has room for so many characters of ours. */
+const MAX_REASON = 100;
 /** For the application to return a token. */
 const TOKEN_MS = 30_000;
 const LOGIN_MS = 10_000;
@@ -43,6 +45,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   let ask: Ask | undefined; // of the session
   let background = false;
   let skipPause: (() => void) | undefined;
+  let told = false; // how long to pause, by the server
   let over: BelfryError | undefined;
   let status: EngineStatus = {
     connection: "connecting",
@@ -58,7 +61,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     tell({ status });
   };
   const now = () => Date.now() + status.ahead;
-  const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(err) } });
+  const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(asBelfryError(err)) } });
   const { storage: opened } = status;
   /** The store failed, or with undefined, works again. */
   const storeFailed = (err: StoreError | undefined) => {
@@ -81,7 +84,8 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   const device = await prepare(options, store, writer, !!lost);
   const failed = (err: unknown) => {
     report(err);
-    session?.close(1000, "the store failed");
+    const { code, message } = asBelfryError(err);
+    session?.close(1000, code === "storage" ? "the store failed" : message.slice(0, MAX_REASON));
   };
   const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count(), taken: outbox.taken() }) });
   await outbox.load();
@@ -221,7 +225,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
         const named = /retry after (\d+) ms/.exec(text);
         if (code === 1001 && named) wait = spread(Number(named[1]));
       } catch (err) {
-        why = err instanceof BelfryError ? err : new BelfryError("internal", String(err), { cause: err });
+        why = asBelfryError(err);
         if (why.code === "unauthorized") reason = "refused";
         else if (FINAL.has(why.code)) end(why);
         else if (why.code !== "offline") report(err);
@@ -229,6 +233,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       }
       if (over) return;
       setStatus({ connection: "waiting", synced: false, error: { code: why.code, message: why.message } });
+      told = wait !== undefined;
       await pause(wait ?? backoff(failures++));
     }
   };
@@ -248,6 +253,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
     },
     fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
     outbox: () => outbox.load().then(() => null),
+    makeRoom: () => writer.makeRoom().then(() => null),
     cancel: ({ conv, cid }) => outbox.cancel(conv, cid),
     deleteLocal: ({ conv, seqs }) => gone(writer, conv, seqs.map((seq) => [seq, seq] as const), "deleted").then(() => null),
     deleteConversationLocal: ({ conv, messages }) => writer.commit((batch) => deleteConversation(batch, conv, messages)).then(() => null),
@@ -264,7 +270,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       return null;
     },
     async wake() {
-      skipPause?.();
+      if (!told) skipPause?.();
       return null;
     },
     async trace() {
@@ -289,7 +295,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   const engine: Engine = {
     call(method, args, signal) {
       if (over && method !== "trace") return Promise.reject(over);
-      return abortable(calls[method](args, signal).catch(asBelfryError), signal);
+      return abortable(calls[method](args, signal), signal).catch((err: unknown) => Promise.reject(asBelfryError(err)));
     },
     listen(fn) {
       listeners.add(fn);
@@ -343,9 +349,10 @@ function isRefusal(err: unknown): err is BelfryError {
   return err instanceof BelfryError && err.code === "unauthorized";
 }
 
-function asBelfryError(err: unknown): never {
-  if (err instanceof StoreError) throw new BelfryError("storage", err.message, { cause: err });
-  throw err;
+function asBelfryError(err: unknown): BelfryError {
+  if (err instanceof BelfryError) return err;
+  if (err instanceof StoreError) return new BelfryError("storage", err.message, { cause: err });
+  return new BelfryError("internal", String(err), { cause: err });
 }
 
 /** What the answer to a request changes in the store. `upTo` is the newest seq as it was made. */

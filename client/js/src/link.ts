@@ -21,6 +21,8 @@ export interface Calls {
   fill: { args: { conv: string; page: PageOptions }; ok: Page | null };
   /** Something was appended to the outbox. */
   outbox: { args: null; ok: null };
+  /** The store had no room for something: forgets old rows, which can be fetched again. */
+  makeRoom: { args: null; ok: null };
   /** Takes an entry of the outbox back; resolves to whether it could. */
   cancel: { args: { conv: string; cid: string }; ok: boolean };
   /** Makes messages gone in the store alone. */

@@ -4,15 +4,17 @@
  * has at most some 11,000), so that a push needs no read.
  */
 import { asValue, isGap, isOver, newestTold, rows, tileOf, type Tile } from "./history.ts";
-import type { Notice, Settled, StoredConversation } from "./link.ts";
+import type { Notice, Settled, StoredConversation, StoredGap } from "./link.ts";
 import { add, has, pairs, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
 
 /** The most covered ranges of a conversation. Past that the oldest are forgotten, with their rows, and can be fetched again. */
 const MAX_RANGES = 1000;
-/** Rows per conversation that stay when the store has no more room. */
+/** Rows per conversation that stay when the store has no more room, with the gaps of deletions. */
 const KEPT_WITHOUT_ROOM = 200;
+/** How many of those that go are read at once. */
+const ROWS_AT_ONCE = 500;
 /** Of how many commits it is kept which messages they brought. */
 const KEPT_TOLD = 500;
 /** How many rows above the read cursor are looked through for what is unread. */
@@ -77,6 +79,8 @@ export interface Writer {
    * more room it forgets old rows and runs fn once more, so fn leaves effects to `after`.
    */
   commit<T>(fn: (batch: Batch) => Promise<T> | T): Promise<T>;
+  /** Forgets old rows, for what others have to add to a store that is full. */
+  makeRoom(): Promise<void>;
   /** Makes messages gone whose ttl is over, and returns when the next one's is (Unix ms); Infinity = none. */
   expire(now: number): Promise<number>;
 }
@@ -246,32 +250,44 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     });
   };
 
-  /** Forgets all but the newest rows of each conversation: they can be fetched again. */
+  /**
+   * Forgets all but the newest rows of each conversation: they can be fetched again. What
+   * was deleted stays known, as this device may be the only one that knows it.
+   */
   const makeRoom = async () => {
     for (const [conv, entry] of entries) {
-      const [oldest] = await rows(store, conv, 0, Number.MAX_SAFE_INTEGER - 1, KEPT_WITHOUT_ROOM, true).then((found) => found.slice(-1));
+      const oldest = (await rows(store, conv, 0, Number.MAX_SAFE_INTEGER - 1, KEPT_WITHOUT_ROOM, true)).at(-1);
       if (!oldest) continue;
       const below = isGap(oldest) ? oldest.gap : oldest.seq;
-      const fresh = { ...entry, covered: subtract(entry.covered, 0, below - 1) };
-      await store.write([
-        { table: "messages", remove: { from: [conv], to: [conv, below] } },
-        { table: "conversations", key: [conv], value: asValue(fresh) },
-      ]);
+      const changes: Change[] = [];
+      let covered = subtract(entry.covered, 0, below - 1);
+      let from = 0;
+      const remove = (to: number) => void changes.push({ table: "messages", remove: { from: [conv, from], to: [conv, to] } });
+      for (const gap of await deletions(store, conv, below)) {
+        remove(gap.to);
+        from = gap.to + 1;
+        covered = add(covered, gap.gap, gap.to);
+      }
+      remove(below);
+      const fresh = { ...entry, covered };
+      await store.write([...changes, { table: "conversations", key: [conv], value: asValue(fresh) }]);
       entries.set(conv, fresh);
     }
     tell({ changed: { all: true } });
   };
 
-  const commit: Writer["commit"] = (fn) => {
-    const result = lane.then(() => run(fn));
+  const inTurn = <T>(fn: () => Promise<T>): Promise<T> => {
+    const result = lane.then(fn);
     lane = result.catch(() => {});
     return result;
   };
+  const commit: Writer["commit"] = (fn) => inTurn(() => run(fn));
 
   return {
     entries,
     unstored,
     commit,
+    makeRoom: () => inTurn(makeRoom),
     async expire(time) {
       for (;;) {
         const due = (await store.list("meta", { from: ["ttl"], to: ["ttl", ""], limit: 1 }))[0];
@@ -333,6 +349,18 @@ export function fromPage(page: WirePage, hole: Tile): Tile[] {
     at = to + 1;
   }
   if (at <= hole.to) out.push({ from: at, to: hole.to });
+  return out;
+}
+
+/** The gaps below a seq that deletions left, read in parts. */
+async function deletions(store: Store, conv: string, below: number): Promise<StoredGap[]> {
+  const out: StoredGap[] = [];
+  let from = 0;
+  for (let part = await rows(store, conv, from, below - 1, ROWS_AT_ONCE); part.length > 0; part = await rows(store, conv, from, below - 1, ROWS_AT_ONCE)) {
+    out.push(...part.filter(isGap).filter(({ reason }) => reason === "deleted"));
+    const last = part.at(-1)!;
+    from = (isGap(last) ? last.to : last.seq) + 1;
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Client, ClientOptions, Message } from "../src/api.ts";
 import { createClient } from "../src/client.ts";
+import { startEngine } from "../src/engine.ts";
 import { memoryStore } from "../src/memory.ts";
 import { StoreError, type Store } from "../src/store.ts";
 import { loginOK, playServer, synced, type Answer, type Peer } from "./peer.ts";
@@ -232,4 +233,57 @@ test("a first start on a full disk goes on, and says that the disk is full", asy
   full = false;
   await pass(30_000);
   expect(client.status.getSnapshot()).toMatchObject({ synced: true });
+});
+
+test("waking up does not pass over the time that a server named", async () => {
+  const { peers, WebSocket, refuse } = playServer(({ op }, peer) => {
+    if (op !== "login") return undefined;
+    queueMicrotask(() => queueMicrotask(() => peer.push("onSynced", synced())));
+    return loginOK("alice");
+  });
+  const engine = await startEngine({ url: "ws://server", user: "alice", token: async () => "t", WebSocket }, { store: memoryStore() });
+  await settle();
+  peers.at(-1)!.close(1001, "server going away; retry after 20000 ms");
+  await settle();
+  await engine.call("wake", null);
+  await pass(19_000);
+  expect(peers).toHaveLength(1);
+  await pass(7000);
+  expect(peers).toHaveLength(2);
+  // A pause of its own ends at once.
+  refuse.connections = true;
+  peers.at(-1)!.close(1006);
+  await pass(100_000);
+  refuse.connections = false;
+  await engine.call("wake", null);
+  await settle();
+  expect(engine.status().connection).toBe("online");
+  await engine.close();
+});
+
+test.each([
+  ["at the login", false],
+  ["once it has let in", true],
+])("a server that refuses each fresh token %s is asked more and more rarely", async (_, letsIn) => {
+  const asked: [number, string][] = [];
+  const refused = (peer: Peer) => queueMicrotask(() => queueMicrotask(() => peer.close(4401, "token refused")));
+  const { client } = await world(
+    {
+      token: async ({ reason }) => {
+        asked.push([Date.now(), reason]);
+        return `t${asked.length}`;
+      },
+      WebSocket: playServer(({ op }, peer) => {
+        if (op !== "login") return undefined;
+        refused(peer);
+        if (letsIn) peer.push("onSynced", synced());
+        return letsIn ? loginOK("alice") : { err: { code: "unauthorized" } };
+      }).WebSocket,
+    },
+  );
+  await pass(200_000);
+  expect(asked.slice(1).every(([, reason]) => reason === "refused")).toBe(true);
+  const pauses = asked.slice(1).map(([at], i) => at - asked[i]![0]);
+  expect(pauses.slice(0, 8)).toEqual([125, 250, 500, 1000, 2000, 4000, 8000, 15_000]);
+  expect(client.status.getSnapshot()).toMatchObject({ connection: "waiting", error: { code: "unauthorized" } });
 });
