@@ -3,8 +3,8 @@ import { BelfryError } from "./api.ts";
 import type { Notice } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Push, Session } from "./session.ts";
-import { clusters, floorOf, gapTile, type Batch, type Writer } from "./writer.ts";
-import { add, missing, pairs } from "./ranges.ts";
+import { clusters, gapTile, type Batch, type Writer } from "./writer.ts";
+import { add } from "./ranges.ts";
 import type { Store } from "./store.ts";
 import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from "./wire.ts";
 
@@ -282,22 +282,13 @@ function lose(batch: Batch, { conv, from, to }: Lost): void {
 export async function gone(writer: Writer, conv: string, ranges: readonly (readonly [number, number])[], reason: GapReason, sender?: string): Promise<void> {
   const hit = (seq: number) => ranges.some(([from, to]) => from <= seq && seq <= to);
   for (const [from, to] of clusters(ranges)) {
-    await writer.commit(async (batch) => {
-      let unheld = 0; // of a group, where all above the read cursor is unread
-      await batch.rewrite(conv, from, to, (tile) => {
+    await writer.commit((batch) =>
+      batch.rewrite(conv, from, to, (tile) => {
         if (tile.gap || (sender !== undefined && tile.message?.from !== sender)) return [tile];
         if (tile.message) return [hit(tile.from) ? gapTile(tile, reason) : tile];
-        return cut(tile, ranges).map((part) => {
-          if (!hit(part.from)) return part;
-          const { lost } = batch.entry(conv);
-          const counted = missing(lost, Math.max(part.from, floorOf(batch.entry(conv)) + 1), part.to);
-          if (conv.startsWith("g:")) for (const [a, b] of pairs(counted)) unheld += b - a + 1;
-          return gapTile(part, reason);
-        });
-      });
-      const { unread = 0 } = batch.entry(conv);
-      if (unheld > 0 && unread > 0) batch.edit(conv, { unread: Math.max(0, unread - unheld) });
-    });
+        return cut(tile, ranges).map((part) => (hit(part.from) ? gapTile(part, reason) : part));
+      }, true),
+    );
   }
 }
 

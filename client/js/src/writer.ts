@@ -3,9 +3,9 @@
  * which the tabs are told. Entries of conversations are also held in memory (a user
  * has at most some 11,000), so that a push needs no read.
  */
-import { asValue, isGap, isOver, newestTold, rows, tileOf, type Tile } from "./history.ts";
+import { asValue, isGap, isOver, newestTold, rows, tileOf, tiles, type Tile } from "./history.ts";
 import type { Notice, Settled, StoredConversation, StoredGap } from "./link.ts";
-import { add, has, pairs, subtract, type Ranges } from "./ranges.ts";
+import { add, has, missing, pairs, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
 
@@ -17,7 +17,7 @@ const KEPT_WITHOUT_ROOM = 200;
 const ROWS_AT_ONCE = 500;
 /** Of how many commits it is kept which messages they brought. */
 const KEPT_TOLD = 500;
-/** How many rows above the read cursor are looked through for what is unread. */
+/** How many messages above the read cursor are looked through for what is unread; further ones count as such. */
 const MAX_COUNTED = 1000;
 /** How many rows are looked through for the message that takes the place of a last one that is gone. */
 const LAST_AMONG = 200;
@@ -49,9 +49,10 @@ export interface Batch {
   /**
    * Replaces what there is in `from`-`to`: `decide` gets tiles, ascending, holes among
    * them, and returns what takes their place. Once per conversation and batch. A message
-   * that becomes a gap is not unread any more.
+   * that becomes a gap is not unread any more; with `told` (it became one just now) nor is
+   * one that is not held.
    */
-  rewrite(conv: string, from: number, to: number, decide: (tile: Tile) => readonly Tile[]): Promise<void>;
+  rewrite(conv: string, from: number, to: number, decide: (tile: Tile) => readonly Tile[], told?: boolean): Promise<void>;
   /** The user has read up to a seq. What is unread then, if nobody says it, follows from what is known above. */
   readTo(conv: string, seq: number, unread?: number): Promise<void>;
   /** Makes seqs up to `to` a gap without reading them. */
@@ -176,7 +177,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
           edit(conv, { covered: covered.slice(2) });
         }
       },
-      async rewrite(conv, from, to, decide) {
+      async rewrite(conv, from, to, decide, told = false) {
         if (to < from || unstored(conv)) return;
         const old = await span(store, conv, from, to);
         const fresh = join(old.flatMap((tile) => split(tile, from, to).flatMap((part) => (part.from < from || part.to > to ? [part] : decide(part)))));
@@ -190,18 +191,28 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
           if (gap || message) cover(conv, a, b);
         }
         const { lastSeq, unread = 0 } = entry(conv);
-        const above = floorOf(entry(conv));
-        const counted = (all: readonly Tile[]) => all.filter(({ message }) => message && message.from !== user && message.seq > above).length;
-        const fell = counted(old) - counted(fresh);
-        if (unread > 0 && fell > 0) edit(conv, { unread: Math.max(0, unread - fell) });
+        if (unread > 0) {
+          const was = countOf(old, entry(conv), user);
+          const is = countOf(fresh, entry(conv), user);
+          let fell = Math.max(0, was.held - is.held);
+          if (told && was.unheld > is.unheld) {
+            const { held } = await unreadOf(store, entry(conv), user, true);
+            fell += Math.min(was.unheld - is.unheld, Math.max(0, unread - held));
+          }
+          edit(conv, { unread: Math.max(0, unread - fell) });
+        }
         const gone = lastSeq >= from && lastSeq <= to && fresh.some((tile) => tile.gap && tile.from <= lastSeq && lastSeq <= tile.to);
         if (gone) edit(conv, await lastBelow(store, conv, fresh, from, lastSeq, now()));
       },
       async readTo(conv, seq, unread) {
         if (!batch.known(conv)) return;
         const had = entry(conv);
-        const readSeq = Math.max(had.readSeq, Math.min(seq, had.newest));
-        edit(conv, { readSeq, unread: unread ?? (had.unread ? Math.min(had.unread, await mostUnread(store, { ...had, readSeq }, user, !unstored(conv))) : 0) });
+        edit(conv, { readSeq: Math.max(had.readSeq, Math.min(seq, had.newest)) });
+        if (unread === undefined && had.unread) {
+          const { held, unheld } = await unreadOf(store, entry(conv), user, !unstored(conv));
+          unread = Math.min(had.unread, held + unheld);
+        }
+        edit(conv, { unread: unread ?? 0 });
       },
       async clear(conv, to, reason) {
         if (to < 1 || unstored(conv)) return;
@@ -307,25 +318,34 @@ export function newEntry(conv: string): StoredConversation {
   return { conv, lastSeq: 0, time: 0, readSeq: 0, listed: false, covered: [], lost: [], newest: 0 };
 }
 
-/** Up to where nothing is unread. */
-export function floorOf({ readSeq, dequeued = 0 }: StoredConversation): number {
-  return Math.max(readSeq, dequeued);
+interface Unread {
+  readonly held: number;
+  readonly unheld: number;
 }
 
 /**
- * The most that can be unread: what is held above the read cursor, and what is not held
- * there. Of a conversation with a user that is nothing, as logins push all of their queue;
- * in a group nothing of the user's own lies there, as sending moves the cursor.
+ * How many messages, and how many seqs that are not held, are unread unless they are
+ * gone. Of a conversation with a user the latter are none, as logins push all of their
+ * queue; in a group nothing of the user's own lies above the read cursor, as sending moves it.
  */
-async function mostUnread(store: Store, of: StoredConversation, user: string, stored: boolean): Promise<number> {
-  const from = floorOf(of) + 1;
-  const held = stored ? await rows(store, of.conv, from, of.newest, MAX_COUNTED) : [];
-  const messages = held.filter((row) => !isGap(row) && row.from !== user).length;
-  if (stored && of.conv.startsWith("u:") && held.length < MAX_COUNTED) return messages;
-  let unheld = of.newest - from + 1;
-  for (const row of held) unheld -= isGap(row) ? row.to - Math.max(row.gap, from) + 1 : 1;
-  for (const [a, b] of pairs(subtract(of.lost, 0, from - 1))) unheld -= b - a + 1;
-  return messages + Math.max(0, unheld);
+function countOf(tiles: readonly Tile[], { conv, readSeq, dequeued = 0, lost }: StoredConversation, user: string): Unread {
+  let [held, unheld] = [0, 0];
+  for (const { from, to, message, gap } of tiles) {
+    const low = Math.max(from, readSeq + 1, dequeued + 1);
+    if (gap || low > to || message?.from === user) continue;
+    if (message) held++;
+    else if (conv.startsWith("g:")) for (const [a, b] of pairs(missing(lost, low, to))) unheld += b - a + 1;
+  }
+  return { held, unheld };
+}
+
+/** The same of all that is above the read cursor. What is not stored, or not looked at any more, is not held. */
+async function unreadOf(store: Store, entry: StoredConversation, user: string, stored: boolean): Promise<Unread> {
+  const { conv, readSeq, dequeued = 0, newest } = entry;
+  const from = Math.max(readSeq, dequeued) + 1;
+  const found = stored ? await tiles(store, conv, from, newest, MAX_COUNTED, 0) : [];
+  const { held, unheld } = countOf(found, entry, user);
+  return { held, unheld: unheld + Math.max(0, newest - (found.at(-1)?.to ?? from - 1)) };
 }
 
 export function gapTile({ from, to }: { from: number; to: number }, gap: GapReason): Tile {

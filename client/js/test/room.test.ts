@@ -4,6 +4,7 @@ import { memoryStore } from "../src/memory.ts";
 import { StoreError, type Change, type Store } from "../src/store.ts";
 import { createFakeServer } from "../src/testing.ts";
 import "../src/engine.ts";
+import "../src/lead.ts";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
