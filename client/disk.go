@@ -37,15 +37,16 @@ type disk struct {
 	*store.Store
 
 	login   atomic.Uint64    // number of the present session in the store
-	resets  atomic.Uint64    // how often the store was reset
-	resetIn atomic.Uint64    // number of the session that did so last
 	handled uint64           // newest delivery that is done with; used by the dispatching goroutine alone
 	left    []store.Delivery // what earlier processes have not handled; used by New, then by the dispatching goroutine
 
 	mu   sync.Mutex
 	off  map[protocol.Conv]bool // conversations of which nothing is stored
 	tail tails
-	busy map[protocol.Conv]chan struct{} // conversations that are being filled
+	// resets has the number of the session that reset a group last, and under allConvs of
+	// the one that reset all.
+	resets map[protocol.Conv]uint64
+	busy   map[protocol.Conv]chan struct{} // conversations that are being filled
 
 	settled  chan struct{} // has a value if there is something to settle
 	calls    []*call       // kept calls that have ended and are on disk still; guarded by mu
@@ -73,7 +74,7 @@ func openDisk(cfg *Config) (*disk, error) {
 		return nil, err
 	}
 	d := &disk{
-		Store: s, off: make(map[protocol.Conv]bool), busy: make(map[protocol.Conv]chan struct{}),
+		Store: s, off: make(map[protocol.Conv]bool), resets: make(map[protocol.Conv]uint64), busy: make(map[protocol.Conv]chan struct{}),
 		settled: make(chan struct{}, 1),
 	}
 	d.forgetTails()
@@ -97,6 +98,23 @@ func (d *disk) stores(conv protocol.Conv) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.off[conv]
+}
+
+// allConvs stands for all conversations in disk.resets.
+var allConvs protocol.Conv
+
+func (d *disk) noteReset(conv protocol.Conv, login uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.resets[conv] = login
+}
+
+// resetIn returns the number of the session that reset a conversation last, 0 if none has.
+// What was asked or sent before may be of what was dropped.
+func (d *disk) resetIn(conv protocol.Conv) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return max(d.resets[conv], d.resets[allConvs])
 }
 
 func (d *disk) forgetTails() {
@@ -125,12 +143,16 @@ func (d *disk) tailKnown(t *store.Tx, conv protocol.Conv) bool {
 func (d *disk) synced(p *protocol.Synced, since bool, given []protocol.GroupCursor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p.Reset { // what was known before may have gone
+	if p.Reset && len(p.ResetGroups) == 0 { // what was known before may have gone
 		clear(d.tail.known)
 	} else {
 		d.tail.users = since
 		for _, g := range given {
 			d.tail.groups[protocol.GroupConv(g.Group)] = true
+		}
+		for _, g := range p.ResetGroups {
+			delete(d.tail.known, protocol.GroupConv(g))
+			delete(d.tail.groups, protocol.GroupConv(g))
 		}
 	}
 	for _, list := range [][]protocol.Conversation{p.Conversations, p.Users, p.Groups} {

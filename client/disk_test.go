@@ -314,6 +314,102 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// TestResetGroups: a refused cursor of one group costs that group alone, but for what came in
+// this session.
+func TestResetGroups(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		var told diary
+		cfg.OnMessages = told.messages
+		c := start(t, cfg)
+		in := func(conv string, seq int) frame {
+			m := message(seq)
+			m["conv"], m["id"] = conv, ulidOf(seq+100*len(conv))
+			return m
+		}
+		p, _ := s.login()
+		p.push("onNewMessage", frame{"d": 1, "cursor": "c1", "groupCursors": frame{"team": "bad", "all": "good"}, "messages": []any{
+			message(1), in("g:team", 1), in("g:team", 2), in("g:all", 1),
+		}})
+		p.want("ack")
+		p.ws.CloseNow()
+		p, _ = s.login()
+		p.push("onNewMessage", frame{"d": 1, "cursor": "c2", "groupCursors": frame{"all": "all2"}, "messages": []any{
+			message(2), in("g:team", 2), in("g:team", 3), in("g:all", 2),
+		}})
+		p.push("onSynced", frame{"cursor": "c3", "reset": true, "resetGroups": []any{"team"}, "groups": []any{
+			frame{"conv": "g:team", "lastSeq": 3, "time": 1, "readSeq": 0, "unread": 3, "cursor": "new"},
+		}})
+		synctest.Wait()
+		if got := told.read(); got != "1 1 2 1 2 3 2" {
+			t.Errorf("told %s, want each message once", got)
+		}
+		for conv, want := range map[string]string{
+			"u:bob": "1-2 [1 2] [] more false", "g:all": "1-2 [1 2] [] more false", "g:team": "1-3 [2 3] [{1 1 unknown}] more false",
+		} {
+			if got := local(t, c, conv); got != want {
+				t.Errorf("local %s of %s, want %s", got, conv, want)
+			}
+		}
+		at := c.Cursor()
+		slices.SortFunc(at.Groups, func(a, b protocol.GroupCursor) int { return strings.Compare(a.Group, b.Group) })
+		if want := []protocol.GroupCursor{{Group: "all", Cursor: "all2"}, {Group: "team", Cursor: "new"}}; at.Since != "c3" || !slices.Equal(at.Groups, want) {
+			t.Errorf("cursor %+v, want c3 and %v", at, want)
+		}
+	})
+}
+
+// TestUncounted: a group that counts no unread counts none, as long as it is set so, in later
+// sessions too.
+func TestUncounted(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		c := start(t, cfg)
+		unread := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			list, err := c.Conversations(0, 0)
+			if err != nil || len(list.List) != 1 || list.List[0].Unread != want {
+				t.Errorf("Conversations = %+v, %v, want %d unread", list, err, want)
+			}
+		}
+		p, _ := s.login()
+		said := func(d, seq int) {
+			m := message(seq)
+			m["conv"] = "g:hall"
+			p.push("onNewMessage", frame{"d": d, "messages": []any{m}})
+		}
+		event := func(of frame) {
+			of["group"], of["by"], of["time"] = "hall", "bob", 5
+			p.push("onGroupEvent", of)
+		}
+		p.push("onSynced", frame{"cursor": "synced"})
+		event(frame{"event": "joined", "users": []any{"alice"}, "cursor": "h0", "counts": false})
+		said(1, 1)
+		unread(0)
+		p.ws.CloseNow()
+		p, _ = s.login()
+		p.push("onSynced", frame{"cursor": "synced"})
+		said(1, 2)
+		event(frame{"event": "roleChanged", "users": []any{"bob"}})
+		said(2, 3)
+		unread(0)
+		event(frame{"event": "changed"}) // it counts now: what is above the read cursor
+		unread(3)
+		said(3, 4)
+		unread(4)
+		event(frame{"event": "changed", "counts": false})
+		unread(0)
+		said(4, 5)
+		unread(0)
+		p.ws.CloseNow()
+		p, _ = s.login() // what a login says of it holds, whatever was known before
+		p.push("onSynced", frame{"cursor": "synced", "groups": []any{frame{"conv": "g:hall", "lastSeq": 5, "time": 1, "readSeq": 0, "unread": 5}}})
+		said(1, 6)
+		unread(6)
+	})
+}
+
 // TestKilledAfterReset: what came in the session of a reset and is not handled when the process
 // ends is handed over by the next one.
 func TestKilledAfterReset(t *testing.T) {

@@ -42,7 +42,8 @@
 // Messages with a ttl are left out when it is over, by the server's clock as of the last
 // login, and then removed. Everything else stays until somebody deletes or recalls it,
 // also past the server's history, unless the server says that its data are those of
-// another time (Synced.Reset): then what did not come in this session is dropped.
+// another time (Synced.Reset): then what did not come in this session is dropped, of all
+// conversations or of Synced.ResetGroups.
 //
 // Without a store, the device's cursors and the ids of messages that it has are kept in
 // memory. An application that wants to resume after a restart saves Cursor and gives it

@@ -91,10 +91,16 @@ func (s *session) keepMessages(t *store.Tx, p *protocol.NewMessage) (fresh []Mes
 func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 	s.parts.Complete(p)
 	s.parts = protocol.SyncedPart{}
-	if p.Reset {
+	switch {
+	case len(p.ResetGroups) > 0:
+		for _, g := range p.ResetGroups {
+			conv := protocol.GroupConv(g)
+			t.ResetConv(conv, s.login)
+			s.c.disk.noteReset(conv, s.login)
+		}
+	case p.Reset:
 		t.Reset(s.login, s.firstDelivery)
-		s.c.disk.resets.Add(1)
-		s.c.disk.resetIn.Store(s.login)
+		s.c.disk.noteReset(allConvs, s.login)
 	}
 	t.Synced(p, s.user, !s.c.cfg.ManualRead)
 	t.MoveCursor(p.Cursor, groupCursors(p))
@@ -154,6 +160,12 @@ func (s *session) keepGroupEvent(t *store.Tx, p *protocol.GroupEvent) {
 	}
 	if ended {
 		t.Unlist(conv)
+	}
+	switch p.Event {
+	case protocol.EventCreated, protocol.EventJoined, protocol.EventChanged:
+		if s.c.disk.stores(conv) {
+			t.Count(conv, p.Uncounted, s.user)
+		}
 	}
 	if p.Cursor != "" {
 		t.MoveCursor("", []protocol.GroupCursor{{Group: p.Group, Cursor: p.Cursor}})

@@ -141,7 +141,7 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 		}
 		last = *hole
 		args := ask.next(conv, *hole)
-		login, resets := f.disk.login.Load(), f.disk.resets.Load() // not later: a reset must drop the answer
+		login, reset := f.disk.login.Load(), f.disk.resetIn(conv) // not later: a reset must drop the answer
 		got, err := f.fetch(ctx, args)
 		if err != nil {
 			return page, err
@@ -152,7 +152,7 @@ func (f *filler) page(ctx context.Context, conv protocol.Conv, q store.Query) (P
 			if disabled = t.Disabled(conv); disabled {
 				return
 			}
-			if f.disk.resets.Load() != resets {
+			if f.disk.resetIn(conv) != reset {
 				newest = false
 				return
 			}

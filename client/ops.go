@@ -154,14 +154,14 @@ func (c *Client) DeleteLocalConversation(conv string, messages bool) error {
 
 // agree makes a request as ask does, and writes into the store with f what the server has
 // agreed to, if the conversation is stored. newest is the seq that was the highest known to be
-// taken when the request was made. If the store was reset meanwhile, seqs may name
+// taken when the request was made. If that was reset meanwhile, seqs may name
 // other messages now, and nothing is written.
 func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok payload, args protocol.Args, f func(t *store.Tx, newest uint64)) error {
 	if !c.disk.stores(conv) {
 		return c.ask(ctx, op, ok, args)
 	}
 	var newest uint64
-	resets := c.disk.resets.Load()
+	reset := c.disk.resetIn(conv)
 	if err := c.disk.View(func(t *store.Tx) { newest = t.Entry(conv).End }); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok pa
 		return err
 	}
 	return c.store(conv, func(t *store.Tx) {
-		if c.disk.resets.Load() == resets {
+		if c.disk.resetIn(conv) == reset {
 			f(t, newest)
 		}
 	})

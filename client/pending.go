@@ -204,7 +204,7 @@ func (c *Client) settleSome() error {
 		for _, call := range calls {
 			t.DropOutgoing(call.entry)
 			r := call.outgoing.result
-			if call.err != nil || r.Seq == 0 || !d.stores(call.send.Conv) || call.login < d.resetIn.Load() {
+			if call.err != nil || r.Seq == 0 || !d.stores(call.send.Conv) || call.login < d.resetIn(call.send.Conv) {
 				continue
 			}
 			a := call.send

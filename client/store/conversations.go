@@ -24,7 +24,8 @@ type Entry struct {
 	// Followed says that End was the newest seq at the cursor, or is newer: a login with a
 	// cursor is told of all that is above it. An import, or a page from the middle of the
 	// history, does not say so.
-	Followed bool
+	Followed  bool
+	Uncounted bool // a group whose messages do not count as unread
 }
 
 // entry returns what is stored of a conversation; a zero Entry if nothing is.
@@ -78,7 +79,9 @@ const maxCounted = 10_000
 func (e *Entry) base() uint64 { return max(e.ReadSeq, e.Floor) }
 
 // counts reports whether a message is one that is unread.
-func (e *Entry) counts(m *record, user string) bool { return m.From != user && m.Seq > e.base() }
+func (e *Entry) counts(m *record, user string) bool {
+	return m.From != user && m.Seq > e.base() && !e.Uncounted
+}
 
 // read moves the read cursor of e, which only goes forward, and counts what is unread.
 func (t *Tx) read(e *Entry, conv protocol.Conv, seq uint64, user string) {
@@ -216,6 +219,21 @@ func (t *Tx) Change(p *protocol.ConversationChanged) {
 	t.setEntry(p.Conv, &e)
 }
 
+// Count takes over whether messages of a group count as unread. If they do from now on,
+// all above the read cursor are: as many as there can be, see lower.
+func (t *Tx) Count(conv protocol.Conv, uncounted bool, user string) {
+	e := t.entry(conv)
+	if e.Uncounted == uncounted {
+		return
+	}
+	e.Uncounted, e.Unread = uncounted, 0
+	if base := e.base(); !uncounted && base < e.End {
+		e.Unread = e.End - base
+		t.lower(&e, conv, 0, user)
+	}
+	t.setEntry(conv, &e)
+}
+
 // Unlist takes a conversation off the list; its messages stay.
 func (t *Tx) Unlist(conv protocol.Conv) {
 	e := t.entry(conv)
@@ -250,7 +268,7 @@ func (t *Tx) Synced(p *protocol.Synced, user string, autoRead bool) {
 			if autoRead && !c.Conv.Group {
 				e.ReadSeq, e.Unread = max(e.ReadSeq, e.LastSeq), 0
 			}
-			e.Muted, e.Pinned, e.Marked = c.Muted, c.Pinned, c.Marked
+			e.Muted, e.Pinned, e.Marked, e.Uncounted = c.Muted, c.Pinned, c.Marked, c.Uncounted
 			t.setEntry(c.Conv, &e)
 		}
 	}
@@ -298,7 +316,7 @@ func (t *Tx) Conversations(skip, limit int) (list []protocol.Conversation, more 
 		}
 		list = append(list, protocol.Conversation{
 			Conv: conv, LastSeq: e.LastSeq, Time: e.Time, ReadSeq: e.ReadSeq, Unread: int(e.Unread),
-			PeerReadSeq: e.PeerReadSeq, Muted: e.Muted, Pinned: e.Pinned, Marked: e.Marked,
+			PeerReadSeq: e.PeerReadSeq, Muted: e.Muted, Pinned: e.Pinned, Marked: e.Marked, Uncounted: e.Uncounted,
 		})
 	})
 	slices.SortFunc(list, func(a, b protocol.Conversation) int {

@@ -201,7 +201,7 @@ func (e *Entry) fields(c *coder) {
 	c.uint(&e.Unread)
 	c.uint(&e.PeerReadSeq)
 	c.uint(&e.Floor)
-	c.flags(&e.Listed, &e.Muted, &e.Pinned, &e.Marked, &e.Followed)
+	c.flags(&e.Listed, &e.Muted, &e.Pinned, &e.Marked, &e.Followed, &e.Uncounted)
 }
 
 func (o *Outgoing) fields(c *coder) {

@@ -21,7 +21,7 @@ func samples() []value {
 			ID: protocol.ID{1, 2}, From: "bob", Time: -5, CID: []byte("c"), Body: []byte{0xc0}, TTL: 60, Mentions: []string{"al", "bo"},
 		}, 3},
 		&Run{From: 0, To: 9, Kind: Evicted},
-		&Entry{1, 2, 3, 4, 5, 6, 7, true, false, true, true, true},
+		&Entry{1, 2, 3, 4, 5, 6, 7, true, false, true, true, true, true},
 		&Outgoing{Conv: conv, CID: "c", Body: []byte{1}, TTL: 1, Mentions: []string{"x"}, Queued: 9},
 		&delivery{[]Ref{{conv, 1, 1}, {protocol.UserConv("bob"), 2, 9}}},
 		&cursor{4, "there"},
@@ -92,7 +92,7 @@ func drawn(t *rapid.T) []value {
 		&Entry{
 			seq.Draw(t, "end"), seq.Draw(t, "last"), rapid.Int64().Draw(t, "time"), seq.Draw(t, "read"), seq.Draw(t, "unread"),
 			seq.Draw(t, "peer"), seq.Draw(t, "floor"), flag.Draw(t, "listed"), flag.Draw(t, "muted"), flag.Draw(t, "pinned"),
-			flag.Draw(t, "marked"), flag.Draw(t, "followed"),
+			flag.Draw(t, "marked"), flag.Draw(t, "followed"), flag.Draw(t, "uncounted"),
 		},
 		&Outgoing{
 			Conv: conv.Draw(t, "conv"), CID: words.Draw(t, "cid"), Body: raw.Draw(t, "body"), TTL: ttl.Draw(t, "ttl"),
@@ -190,4 +190,16 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%T %+v came back as %+v, %v", v, v, again, err)
 		}
 	})
+}
+
+// TestEntryWithoutCounts: what a store has written that did not know of groups that count no
+// unread is read as one that counts.
+func TestEntryWithoutCounts(t *testing.T) {
+	var got Entry
+	if err := decode([]byte{1, 2, 6, 4, 5, 6, 7, 0b11111}, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Entry{1, 2, 6, 4, 5, 6, 7, true, true, true, true, true, false}); got != want {
+		t.Errorf("decoded %+v, want %+v", got, want)
+	}
 }

@@ -147,6 +147,9 @@ func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bo
 		return false
 	case Held:
 		if r, ok := t.message(m.Conv, m.Seq); ok && r.ID == m.ID {
+			if r.login != login {
+				t.put(m, login) // a reset of this session keeps it
+			}
 			return false
 		}
 	}
@@ -160,7 +163,7 @@ func (t *Tx) Receive(m *protocol.Message, user string, login uint64, autoRead bo
 	switch {
 	case m.From == user && m.Conv.Group, autoRead && !m.Conv.Group:
 		t.read(&e, m.Conv, m.Seq, user)
-	case m.From != user && m.Seq > e.base():
+	case m.From != user && m.Seq > e.base() && !e.Uncounted:
 		e.Unread++
 	}
 	t.setEntry(m.Conv, &e)
@@ -318,6 +321,27 @@ func (t *Tx) Reset(login, first uint64) {
 	for _, k := range drop {
 		t.kv.Delete(k)
 	}
+	t.restore(keep, login)
+}
+
+// ResetConv is Reset for one conversation, a group. Of the messages that it drops none is
+// passed to the application any more.
+func (t *Tx) ResetConv(conv protocol.Conv, login uint64) {
+	var keep []protocol.Message
+	t.eachMessage(seqKey(keyMessage, conv, 0), seqKey(keyMessage, conv, maxSeq), false, func(_, _ []byte, r *record) bool {
+		if r.login == login {
+			keep = append(keep, r.Message)
+		}
+		return true
+	})
+	t.Forget(conv)
+	t.kv.Delete(append([]byte{keyCursor}, conv.ID...))
+	t.restore(keep, login)
+}
+
+// restore puts back messages of the session of a login, in place of all that was known of
+// their conversations.
+func (t *Tx) restore(keep []protocol.Message, login uint64) {
 	for i := range keep {
 		m := &keep[i]
 		t.put(m, login)
