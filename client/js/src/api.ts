@@ -259,12 +259,18 @@ export interface PageOptions {
   limit?: number;
 }
 
-/** What `client.on` tells. Handlers run in the order of the server's frames, in every tab. */
+/**
+ * What `client.on` tells. Handlers run in the order of the server's frames, in every tab. One of
+ * `messages` may return a promise: what comes behind waits until that has ended, but for
+ * `storage`, `error`, `kicked` and `sent`. When more than 256 events wait, all but messages are left out.
+ */
 export interface Events {
   /**
-   * 1-100 messages that this device never had, already in the store. Each tab is told of
-   * each once, from when its client was made on; one that was frozen, as it goes on, of
-   * those of the last 500 pushes. Who was killed meanwhile finds them in the store.
+   * 1-100 messages that this device never had, already in the store. The tab that leads is
+   * told first, before anything is received, of those whose handlers no tab that led has seen
+   * the end of: register handlers right after `createClient`, in the same go. Other tabs are
+   * told of each once from when their client was made on; one that was frozen, as it goes on,
+   * of those of the last 500 lists. docs/sdk.md, "Exactly once", says what a kill may do.
    */
   messages: readonly Message[];
   /** A message of the outbox was stored or refused, whichever tab sent it, and also if that was before this client was made. */

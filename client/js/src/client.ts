@@ -35,10 +35,11 @@ export function createClient(options: ClientOptions): Client {
 
   const hear = (notice: Notice) => {
     if (notice.status) take(notice.status);
-    tell(notice);
+    const results = tell(notice);
     for (const { conv, cid, ...as } of notice.settled ?? []) {
       if (as.state !== "cancelled") tell({ event: { name: "sent", of: { conv, cid, state: as } } });
     }
+    return results;
   };
   const take = ({ ahead: ms, taken: key = 0, ...rest }: EngineStatus) => {
     ahead = ms;

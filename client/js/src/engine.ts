@@ -273,6 +273,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       if (!told) skipPause?.();
       return null;
     },
+    handled: (told) => writer.handled(told).then(() => null),
     async trace() {
       return {
         user: options.user, device, tabs: 1, frames: trace.frames(),
@@ -294,7 +295,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
 
   const engine: Engine = {
     call(method, args, signal) {
-      if (over && method !== "trace") return Promise.reject(over);
+      if (over && method !== "trace" && method !== "handled") return Promise.reject(over);
       return abortable(calls[method](args, signal), signal).catch((err: unknown) => Promise.reject(asBelfryError(err)));
     },
     listen(fn) {

@@ -24,8 +24,8 @@ export interface Fenced {
 export function fence(store: Store, ended: (why: "fenced" | "closed") => void): Fenced {
   let mine = 0;
   let claimed: Promise<void> | undefined;
-  const write = (changes: readonly Change[], n: number) =>
-    store.write(changes, n).catch((err: unknown) => {
+  const write = (changes: readonly Change[], n: number, relaxed?: boolean) =>
+    store.write(changes, n, relaxed).catch((err: unknown) => {
       if (err instanceof StoreError && (err.failure === "fenced" || err.failure === "closed")) ended(err.failure);
       throw err;
     });
@@ -52,9 +52,9 @@ export function fence(store: Store, ended: (why: "fenced" | "closed") => void): 
       get: (table, key) => store.get(table, key),
       list: (table, range) => store.list(table, range),
       append: (table, value) => store.append(table, value),
-      write: async (changes) => {
+      write: async (changes, _, relaxed) => {
         await claim();
-        await write(changes, mine);
+        await write(changes, mine, relaxed);
       },
       close: () => store.close(),
       erase: () => store.erase(),

@@ -130,6 +130,7 @@ interface Batch {
   readonly lines: readonly Line[];
   readonly text: string;
   readonly fence: number | undefined;
+  readonly relaxed: boolean;
   resolve(): void;
   reject(err: StoreError): void;
 }
@@ -151,10 +152,10 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
     if (closing) throw new StoreError("closed");
   };
 
-  const enqueue = (lines: readonly Line[], fence?: number) =>
+  const enqueue = (lines: readonly Line[], fence?: number, relaxed = false) =>
     new Promise<void>((resolve, reject) => {
       const text = lines.map(textOf).join("");
-      waiting.push({ lines, text, fence, resolve, reject });
+      waiting.push({ lines, text, fence, relaxed, resolve, reject });
       writing ??= writeAll();
     });
 
@@ -197,7 +198,7 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
       try {
         await place();
         const end = await append(file, record, size);
-        await file.datasync();
+        if (!group.every(({ relaxed }) => relaxed)) await file.datasync();
         size = end;
       } catch (err) {
         await file.truncate(size).catch(() => (broken = err));
@@ -253,9 +254,9 @@ function storeOf(folder: string, path: string, opened: FileHandle, openedSize: n
       mayRead();
       return content.list(table, range, limit, reverse).map(([key, text]) => ({ key, value: decode(text) }));
     },
-    async write(changes, fence) {
+    async write(changes, fence, relaxed) {
       mayRead();
-      await enqueue(linesOf(changes), fence);
+      await enqueue(linesOf(changes), fence, relaxed);
     },
     async append(table, value) {
       mayRead();

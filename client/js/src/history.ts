@@ -3,7 +3,7 @@
  * between them. It writes nothing, so any tab may use it.
  */
 import type { Gap, Page, PageOptions } from "./api.ts";
-import type { StoredConversation, StoredGap, StoredRow, Told } from "./link.ts";
+import type { StoredConversation, StoredGap, StoredRow } from "./link.ts";
 import type { Store, Value } from "./store.ts";
 import type { Message } from "./wire.ts";
 
@@ -33,7 +33,7 @@ export async function conversation(store: Store, conv: string): Promise<StoredCo
 /** The number of the newest list of messages, 0 if there was none. */
 export async function newestTold(store: Store): Promise<number> {
   const [last] = await store.list("meta", { from: ["told"], to: ["told", ""], limit: 1, reverse: true });
-  return last ? (last.key[1] as number) + ((last.value as Told).length - 1) / 128 : 0;
+  return last ? (last.key[1] as number) : 0;
 }
 
 export function tileOf(row: StoredRow, now: number): Tile {

@@ -200,10 +200,10 @@ async function mend(db: Database): Promise<boolean> {
 }
 
 function storeOf(link: Link, name: string, durability: "persistent" | "temporary"): Store {
-  const run = async (mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[]): Promise<unknown[]> => {
+  const run = async (mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[], durability?: "relaxed"): Promise<unknown[]> => {
     if (link.closed()) throw new StoreError("closed");
     try {
-      return await transact(await link.db(), mode, of, requests);
+      return await transact(await link.db(), mode, of, requests, durability);
     } catch (err) {
       throw new StoreError(link.closed() ? "closed" : (failures[nameOf(err)] ?? "broken"), { cause: err });
     }
@@ -219,7 +219,7 @@ function storeOf(link: Link, name: string, durability: "persistent" | "temporary
       const [entries] = await run("readonly", [table], keys ? [(tx) => (reverse ? backward : forward)(tx, table, keys, limit)] : []);
       return (entries as Entry[] | undefined) ?? [];
     },
-    async write(changes, fence) {
+    async write(changes, fence, relaxed) {
       const requests = changes.map(change);
       const of = new Set(changes.map((c) => c.table));
       if (fence !== undefined || of.size === 0) of.add("meta");
@@ -227,7 +227,7 @@ function storeOf(link: Link, name: string, durability: "persistent" | "temporary
         const over = ["over", fence];
         requests.unshift((tx) => tx.objectStore("meta").add(true, over), (tx) => tx.objectStore("meta").delete(over));
       }
-      await run("readwrite", [...of], requests);
+      await run("readwrite", [...of], requests, relaxed ? "relaxed" : undefined);
     },
     async append(table, value) {
       const [n] = await run("readwrite", [table], [(tx) => tx.objectStore(table).add(compact(value))]);
@@ -254,8 +254,8 @@ function storeOf(link: Link, name: string, durability: "persistent" | "temporary
 type Request = (tx: IDBPTransaction<unknown, Table[], "readwrite">) => Promise<unknown>;
 
 /** Makes requests in a transaction. When it resolves, to their results, it is safe on the disk; when it rejects, nothing has changed. */
-async function transact(db: Database, mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[]): Promise<unknown[]> {
-  const tx = db.transaction([...of], mode, { durability: "strict" }) as IDBPTransaction<unknown, Table[], "readwrite">;
+async function transact(db: Database, mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[], durability: "strict" | "relaxed" = "strict"): Promise<unknown[]> {
+  const tx = db.transaction([...of], mode, { durability }) as IDBPTransaction<unknown, Table[], "readwrite">;
   tx.done.catch(() => {}); // waited for below
   const results: Promise<unknown>[] = [];
   try {

@@ -34,6 +34,8 @@ export interface Calls {
   background: { args: boolean; ok: null };
   /** Connects at once if the engine waits to: the network is back, or the page was thawed. */
   wake: { args: null; ok: null };
+  /** The application has handled all lists of messages up to this one (`Notice.told`). Resolves when that is noted. */
+  handled: { args: number; ok: null };
   trace: { args: null; ok: Trace };
   signOut: { args: null; ok: null };
 }
@@ -77,7 +79,7 @@ export interface Engine {
   /** Rejects with a BelfryError; with `aborted` when the signal ends the wait. */
   call<M extends keyof Calls>(method: M, args: Calls[M]["args"], signal?: AbortSignal): Promise<Calls[M]["ok"]>;
   /** Calls `fn` with every notice from now on, until the returned function is called. */
-  listen(fn: (notice: Notice) => void): () => void;
+  listen(fn: (notice: Notice) => unknown): () => void;
   /** Of the last notice that had one. */
   status(): EngineStatus;
   /** This client leads: its engine owns the socket. */
@@ -151,14 +153,14 @@ export interface StoredSend {
 }
 
 /**
- * meta: ["told", n] which messages the n-th commit brought, for tabs that did not hear of it (Told);
+ * meta: ["told", n] the n-th list of messages that the store got (Told), for tabs that did not hear of it, and ["handled"] up to which list handlers are done;
  * ["leader"] and ["over", n] are of fence.ts; ["cursor"] and ["device"] texts; ["listed"] true once a login has brought the list;
  * ["ttl", when, conv, seq] true for each message that is gone at `when`.
  */
-export type MetaKey = "cursor" | "device" | "listed" | "ttl" | "told" | "leader" | "over";
+export type MetaKey = "cursor" | "device" | "listed" | "ttl" | "told" | "handled" | "leader" | "over";
 
-/** The lists of a commit, each a flat list of conv and seq. The i-th is told as n + i/128. */
-export type Told = readonly (readonly (string | number)[])[];
+/** A list of messages that are told together, as a flat one of conv, seq and id. */
+export type Told = readonly (string | number)[];
 
 /** What the views of a tab stand on (views.ts, window.ts). */
 export interface Base {

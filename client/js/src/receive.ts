@@ -12,6 +12,8 @@ import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from 
 const MAX_WAITING = 10_000;
 /** The most frames of messages that share a write. */
 const MAX_SHARED = 64;
+/** The most messages that a handler gets at once. */
+const MAX_LIST = 100;
 
 export interface ReceiveOptions {
   readonly store: Store;
@@ -76,6 +78,12 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   const handle = async (push: Push) => {
     try {
       if (push.op !== "onNewMessage") return await handlers[push.op]?.(push.args as never);
+      const room = writer.room();
+      if (room) {
+        // Replies go on, so that a handler can wait for one.
+        over = true;
+        return void room.then(() => session.close());
+      }
       const frames = [push.args];
       for (let next = waiting[0]; frames.length < MAX_SHARED && next && "op" in next && next.op === "onNewMessage"; next = waiting[0]) {
         frames.push(next.args);
@@ -90,26 +98,28 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
 
   const messages = async (frames: readonly Pushes["onNewMessage"][]) => {
     const cursor = frames.reduce<string | undefined>((newest, frame) => advance(frame.cursor) ?? newest, undefined);
-    const { told, lists: fresh } = await writer.commit(async (batch) => {
-      const lists: Message[][] = [];
+    const { told, fresh, passing } = await writer.commit(async (batch) => {
+      const fresh: Message[] = [];
+      const passing: Message[] = []; // stored nowhere: told now or never
       const anew = new Set<string>();
       for (const frame of frames) {
-        const list: Message[] = [];
-        for (const message of frame.messages) if (await receive(batch, message, anew)) list.push(message.ephemeral ? { ...message, seq: 0 } : message);
-        lists.push(list);
+        for (const message of frame.messages) {
+          if (!(await receive(batch, message, anew))) continue;
+          if (message.ephemeral) passing.push({ ...message, seq: 0 });
+          else (writer.unstored(message.conv) ? passing : fresh).push(message);
+        }
         for (const [group, at] of Object.entries(frame.groupCursors ?? {})) batch.edit(`g:${group}`, { cursor: at });
       }
       if (cursor !== undefined) batch.put("meta", ["cursor"], cursor);
-      return { lists, told: lists.some((list) => list.length > 0) ? batch.told(lists) : 0 };
+      return { fresh: lists(fresh), told: batch.told(lists(fresh)), passing: lists(passing) };
     });
     try {
       session.notify("ack", { d: frames.at(-1)!.d });
     } finally {
       // They are stored: without an ack they come again, but are not new then.
-      frames.forEach(({ skipped }, i) => {
-        if (fresh[i]!.length > 0) tell({ told: told + i / 128, event: { name: "messages", of: fresh[i]! } });
-        if (skipped) tell({ event: { name: "skipped", of: skipped } });
-      });
+      for (const of of passing) tell({ event: { name: "messages", of } });
+      fresh.forEach((of, i) => tell({ told: told + i, event: { name: "messages", of } }));
+      for (const { skipped } of frames) if (skipped) tell({ event: { name: "skipped", of: skipped } });
     }
   };
 
@@ -248,6 +258,11 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     waiting.push(next);
     if (!busy) void drain();
   };
+}
+
+/** In lists as long as the application is given. */
+function lists(messages: readonly Message[]): Message[][] {
+  return Array.from({ length: Math.ceil(messages.length / MAX_LIST) }, (_, i) => messages.slice(i * MAX_LIST, (i + 1) * MAX_LIST));
 }
 
 /** Stores a message, and makes it the last one of its conversation if it is. */

@@ -63,8 +63,10 @@ export interface Store {
    * With `fence` it makes them only if there is no meta ["over", fence] as they are made,
    * and else rejects as `fenced` (fence.ts). In IndexedDB, without reading: `add` that key,
    * which aborts the transaction if it is there, then delete it.
+   *
+   * A `relaxed` batch has to outlive the process, and need not outlive a loss of power.
    */
-  write(changes: readonly Change[], fence?: number): Promise<void>;
+  write(changes: readonly Change[], fence?: number, relaxed?: boolean): Promise<void>;
 
   /**
    * Adds a value behind all that was ever added to the table, whichever tab does it,

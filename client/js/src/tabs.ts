@@ -19,10 +19,10 @@ import type { Leading } from "./lead.ts";
 import { campaign, type Campaign } from "./leader.ts";
 import { isVisible, watchPage } from "./lifecycle.ts";
 import { newHub } from "./listen.ts";
-import { type Calls, type Engine, type EngineStatus, type Notice, toFailure, type Told } from "./link.ts";
+import { type Calls, type Engine, type EngineStatus, type Notice, toFailure } from "./link.ts";
 import { type Store, StoreError } from "./store.ts";
 import { randomID } from "./token.ts";
-import type { Message } from "./wire.ts";
+import type { Teller } from "./told.ts";
 import { abortable, aborted } from "./wait.ts";
 
 export type TokenSource = ClientOptions["token"];
@@ -76,6 +76,8 @@ export function canShare(): boolean {
   return typeof document !== "undefined" && typeof BroadcastChannel !== "undefined" && typeof navigator !== "undefined" && !!navigator.locks;
 }
 
+const loadTeller = () => import("./told.ts");
+
 /** This tab's part in the engine of all tabs. */
 export function shareTabs(o: TabsOptions): Engine {
   const tab = randomID();
@@ -100,46 +102,22 @@ export function shareTabs(o: TabsOptions): Engine {
   let failed = false; // the last engine did not start
   let closing: Promise<void> = Promise.resolve(); // of the engine before
 
-  // Lists of messages are told by number, once. Notices wait while it is read which ones this tab has missed.
-  let heard = Infinity;
-  let later: Notice[] | undefined;
-  const give = (notice: Notice) => {
-    if (notice.told !== undefined && notice.told <= heard) return;
-    heard = notice.told ?? heard;
-    tell(notice);
-  };
-  let reads = 0;
-  let reading: Promise<void> = Promise.resolve();
-  const read = (work: () => Promise<unknown>) => {
-    later ??= [];
-    reads++;
-    const done = () => {
-      if (--reads > 0) return;
-      const waited = later ?? [];
-      later = undefined;
-      for (const notice of waited) give(notice);
-    };
-    reading = reading.then(work).then(done, done);
-  };
-  /** Tells of the messages that were stored while this tab did not hear of it: it was suspended, or who knew is gone. */
+  // Lists of messages that are told before the teller is there it finds in the store.
+  const first = newestTold(o.store).catch(() => 0);
+  let teller: Teller | undefined;
   const catchUp = async () => {
-    for (const { key, value } of await o.store.list("meta", { from: ["told", Math.floor(heard)], to: ["told", ""] })) {
-      for (const [i, list] of (value as Told).entries()) {
-        const told = (key[1] as number) + i / 128;
-        const of: Message[] = [];
-        for (let j = 0; j < list.length; j += 2) {
-          const row = (await o.store.get("messages", [list[j]!, list[j + 1]!])) as unknown as Message | undefined;
-          if (row?.id) of.push(row);
-        }
-        if (of.length > 0) give({ told, event: { name: "messages", of } });
-      }
+    if (!teller) {
+      const { newTeller } = await loadTeller();
+      const newest = await first;
+      teller ??= newTeller(o.store, newest, tell, () => done);
     }
+    teller.catchUp(leading?.engine);
   };
 
   const deliver = (notice: Notice) => {
     status = notice.status ?? status;
-    if (later) later.push(notice);
-    else give(notice);
+    if (teller) teller.hear(notice);
+    else if (notice.told === undefined) tell(notice);
     // Whoever signs in again begins anew; this tab's client is over, as all of them are.
     if (notice.status?.connection === "closed") stop();
   };
@@ -152,7 +130,7 @@ export function shareTabs(o: TabsOptions): Engine {
       channel?.drop(last.tab);
     }
     if (next) {
-      read(catchUp);
+      void catchUp().catch(() => {}); // it could not be loaded: with the next leader
       deliver({ changed: { all: true }, status }); // what the last one said may have been lost with it
       arrivals.tell();
     } else if (last && !done) deliver({ status: { ...status, connection: "connecting", since: Date.now(), synced: false } });
@@ -189,7 +167,7 @@ export function shareTabs(o: TabsOptions): Engine {
       deliver(over ? rest : notice); // what was stored last, before the engine has closed
     };
     const begin = async () => {
-      const [{ startLeading }] = await Promise.all([import("./lead.ts"), o.load?.()]);
+      const [{ startLeading }] = await Promise.all([import("./lead.ts"), loadTeller(), o.load?.()]);
       const started = await startLeading({ ...o, ask, share, shared: () => shared, pass, quit, lost: end, over: () => over });
       if (over) return (closing = started.engine.close().catch(() => {}));
       leading = started;
@@ -357,10 +335,9 @@ export function shareTabs(o: TabsOptions): Engine {
     async close() {
       stop();
       await closing;
-      await reading;
+      await teller?.end();
     },
   };
-  read(async () => (heard = await newestTold(o.store).catch(() => 0)));
   start();
   return engineOfAll;
 }

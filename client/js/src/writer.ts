@@ -15,10 +15,12 @@ const MAX_RANGES = 1000;
 const KEPT_WITHOUT_ROOM = 200;
 /** How many of those that go are read at once. */
 const ROWS_AT_ONCE = 500;
-/** Of how many commits it is kept which messages they brought. */
+/** How many lists of new messages are kept for tabs that were suspended; more while the application has not handled those. */
 const KEPT_TOLD = 500;
 /** How many messages above the read cursor are looked through for what is unread; further ones count as such. */
 const MAX_COUNTED = 1000;
+/** How many lists the application may be behind. Past that nothing more is received until it has handled half of them. */
+const MAX_UNHANDLED = 1000;
 /** How many rows are looked through for the message that takes the place of a last one that is gone. */
 const LAST_AMONG = 200;
 
@@ -84,6 +86,10 @@ export interface Writer {
   makeRoom(): Promise<void>;
   /** Makes messages gone whose ttl is over, and returns when the next one's is (Unix ms); Infinity = none. */
   expire(now: number): Promise<number>;
+  /** Notes that the application has handled all lists up to this one. */
+  handled(told: number): Promise<void>;
+  /** Undefined if more messages may be received, or resolves when they may, since the application has handled some. */
+  room(): Promise<void> | undefined;
 }
 
 export interface WriterOptions {
@@ -109,6 +115,8 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
   const unstored = (conv: string) => withoutStorage || !!entries.get(conv)?.unstored;
   let lane: Promise<unknown> = Promise.resolve();
   let told = await newestTold(store);
+  let handled = Number((await store.get("meta", ["handled"])) ?? 0);
+  const waiting: (() => void)[] = [];
 
   const newBatch = () => {
     const changes: Change[] = [];
@@ -150,11 +158,12 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
       settled: (one) => void settled.push(one),
       told(lists) {
-        const n = Math.floor(told) + 1;
-        put("meta", ["told", n], lists.map((list) => list.flatMap(({ conv, seq }) => (seq ? [conv, seq] : []))));
-        if (n > KEPT_TOLD) remove("meta", ["told"], ["told", n - KEPT_TOLD]);
-        then.push(() => (told = n));
-        return n;
+        const first = told + 1;
+        lists.forEach((list, i) => put("meta", ["told", first + i], list.flatMap(({ conv, seq, id }) => [conv, seq, id])));
+        const last = told + lists.length;
+        if (last > KEPT_TOLD) remove("meta", ["told"], ["told", Math.min(last - KEPT_TOLD, handled + 1)]);
+        then.push(() => (told = last));
+        return first;
       },
       after: (fn) => void then.push(fn),
       covers: (conv, seq, time = 0) => has(unstored(conv) ? (time > had(conv).time ? [] : had(conv).seqs) : entry(conv).covered, seq),
@@ -299,6 +308,12 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     unstored,
     commit,
     makeRoom: () => inTurn(makeRoom),
+    async handled(to) {
+      handled = Math.max(handled, to);
+      if (told - handled <= MAX_UNHANDLED / 2) for (const go of waiting.splice(0)) go();
+      await store.write([{ table: "meta", key: ["handled"], value: handled }], undefined, true);
+    },
+    room: () => (told - handled <= MAX_UNHANDLED ? undefined : new Promise<void>((go) => waiting.push(go))),
     async expire(time) {
       for (;;) {
         const due = (await store.list("meta", { from: ["ttl"], to: ["ttl", ""], limit: 1 }))[0];

@@ -3,6 +3,7 @@ import type { WebSocketConstructor, WebSocketLike } from "../src/api.ts";
 // Loaded before any test sets the clock: a client loads them when it is made.
 import "../src/engine.ts";
 import "../src/lead.ts";
+import "../src/told.ts";
 import { json } from "../src/json.ts";
 
 type Args = Record<string, unknown>;

@@ -8,6 +8,7 @@ import { type Store, StoreError } from "../src/store.ts";
 // Loaded before any test sets the clock.
 import "../src/lead.ts";
 import { shareTabs, type TokenSource } from "../src/tabs.ts";
+import "../src/told.ts"; // loaded before any test sets the clock
 import type { Message } from "../src/wire.ts";
 import { browser, type Page } from "./pages.ts";
 
@@ -396,9 +397,9 @@ async function bring(engine: Fake, seq: number, tell: boolean): Promise<void> {
   const messages = [seq * 2, seq * 2 + 1].map((seq) => ({ id: `id ${seq}`, conv: "u:bob", from: "bob", seq, time: 1, cid: "c", body: seq }));
   await engine.store.write([
     ...messages.map((value) => ({ table: "messages" as const, key: ["u:bob", value.seq], value })),
-    { table: "meta", key: ["told", seq], value: messages.map(({ conv, seq }) => [conv, seq]) },
+    ...messages.map(({ conv, seq, id }) => ({ table: "meta" as const, key: ["told", seq], value: [conv, seq, id] })),
   ]);
-  if (tell) messages.forEach((message, i) => engine.notify({ told: seq + i / 128, event: { name: "messages", of: [message] } }));
+  if (tell) messages.forEach((message) => engine.notify({ told: message.seq, event: { name: "messages", of: [message] } }));
 }
 const seqs = (tab: Tab) => events(tab).flatMap((of) => (of as Message[]).map(({ seq }) => seq));
 
