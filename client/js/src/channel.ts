@@ -1,6 +1,7 @@
 /** Tabs talking to each other: news for all, and calls of one to another with an answer. */
 import { BelfryError } from "./api.ts";
 import { type Failure, fromFailure, toFailure } from "./link.ts";
+import { abortable } from "./wait.ts";
 
 export interface Channel<News> {
   /** Tells all other tabs, in order. */
@@ -68,22 +69,17 @@ export function openChannel<News>(name: string, id: string, receiver: Receiver<N
 
   return {
     tell: (news) => post({ from: id, news }),
-    call: (to, method, args, signal) =>
-      new Promise((resolve, reject) => {
-        const call = ++calls;
-        const settle = <T>(how: (value: T) => void) => (value: T) => {
-          asked.delete(call);
-          signal?.removeEventListener("abort", abort);
-          how(value);
-        };
-        const abort = () => {
-          post({ from: id, to, abort: call });
-          asked.get(call)?.reject(new BelfryError("aborted"));
-        };
-        asked.set(call, { to, resolve: settle(resolve), reject: settle(reject) });
-        signal?.addEventListener("abort", abort);
-        post({ from: id, to, call, method, args });
-      }),
+    async call(to, method, args, signal) {
+      const call = ++calls;
+      post({ from: id, to, call, method, args });
+      const answer = new Promise((resolve, reject) => asked.set(call, { to, resolve, reject }));
+      const abort = () => post({ from: id, to, abort: call });
+      signal?.addEventListener("abort", abort);
+      return abortable(answer, signal).finally(() => {
+        asked.delete(call);
+        signal?.removeEventListener("abort", abort);
+      });
+    },
     drop,
     close() {
       drop();

@@ -1,5 +1,6 @@
 /** What an application gives, checked before anything is done with it. Each throws `bad_request`. */
 import { BelfryError, type ClientOptions, type PageOptions, type SendOptions } from "./api.ts";
+import type { Message } from "./wire.ts";
 
 export function wrong(field: string, rule: string): never {
   throw new BelfryError("bad_request", `${field}: ${rule}`);
@@ -15,8 +16,12 @@ export function checkOptions({ url, moreUrls = [], user, token, device, groupBac
   if (!user) wrong("user", "must be set");
   if (typeof token !== "function") wrong("token", "must be a function");
   checkName("device", device);
-  if (!(groupBacklog >= 0 && groupBacklog <= 100)) wrong("groupBacklog", "must be 0-100");
+  checkWhole("groupBacklog", groupBacklog, 0, 100);
   if (!WebSocket && !globalThis.WebSocket) wrong("WebSocket", "must be given where there is no global one");
+}
+
+function checkWhole(field: string, value: number, least: number, most: number): void {
+  if (!(Number.isInteger(value) && value >= least && value <= most)) wrong(field, `must be a whole number, ${least}-${most}`);
 }
 
 export function checkConv(conv: string): void {
@@ -32,13 +37,20 @@ function checkName(field: string, name: string | undefined): void {
 export function checkSend(conv: string, { ttl, mentions, cid }: SendOptions): { ttl?: number; mentions?: readonly string[] } {
   checkConv(conv);
   checkName("cid", cid);
-  if (ttl !== undefined && !(Number.isInteger(ttl) && ttl >= 1 && ttl <= 604_800)) wrong("ttl", "must be a whole number of seconds, 1-604800");
+  if (ttl !== undefined) checkWhole("ttl", ttl, 1, 604_800);
   // Unlike every, from does not pass over what a list lacks.
   if (mentions && !(Array.isArray(mentions) && Array.from(mentions).every(wellFormed))) wrong("mentions", "must be a list of well-formed texts");
   return { ...(ttl !== undefined && { ttl }), ...(mentions && { mentions: [...mentions] }) };
 }
 
 export function checkPage({ limit = 1, before, after, range }: PageOptions): void {
-  if (!(Number.isInteger(limit) && limit >= 1 && limit <= 100)) wrong("limit", "must be 1-100");
+  checkWhole("limit", limit, 1, 100);
   if ([before, after, range].filter((one) => one !== undefined).length > 1) wrong("before", "must not be given with after or range");
+}
+
+export function checkMessage({ conv, seq, id, time }: Message): void {
+  checkConv(conv);
+  checkWhole("seq", seq, 1, Number.MAX_SAFE_INTEGER);
+  checkWhole("time", time, 0, Number.MAX_SAFE_INTEGER);
+  if (!id) wrong("id", "must be set");
 }

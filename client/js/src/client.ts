@@ -1,7 +1,7 @@
 /** A tab's client: it reads the store, appends to the outbox and asks the engine for all else. */
 import { BelfryError, type Client, type ClientOptions, type Status } from "./api.ts";
 import { checkBody } from "./body.ts";
-import { checkConv, checkOptions, checkPage, checkSend, wrong } from "./check.ts";
+import { checkConv, checkMessage, checkOptions, checkPage, checkSend } from "./check.ts";
 import { asValue, conversation, localPage, reachesBeyond } from "./history.ts";
 import type { Base, Calls, Engine, EngineStatus, Notice, StoredSend } from "./link.ts";
 import { newHub } from "./listen.ts";
@@ -164,11 +164,7 @@ export function createClient(options: ClientOptions): Client {
       await request("recall", { conv, seq }, signal);
     },
     async importMessages(messages) {
-      for (const { conv, seq, id, time } of messages) {
-        checkConv(conv);
-        if (!(Number.isSafeInteger(seq) && seq >= 1)) wrong("seq", "must be a whole number from 1 on");
-        if (!id || !Number.isSafeInteger(time)) wrong("id", "must be set, and so must time");
-      }
+      messages.forEach(checkMessage);
       await call("import", { messages });
     },
     async disableStorage(conv) {
