@@ -3,12 +3,12 @@ import { BelfryError, type Client, type ClientOptions, type Status } from "./api
 import { checkBody } from "./body.ts";
 import { checkConv, checkMessage, checkOptions, checkPage, checkSend } from "./check.ts";
 import { asValue, conversation, localPage, reachesBeyond } from "./history.ts";
-import type { Base, Calls, Engine, EngineStatus, Notice, StoredSend } from "./link.ts";
+import { type Base, type Calls, type Engine, type EngineStatus, firstStatus, type Notice, type StoredSend } from "./link.ts";
 import { newHub } from "./listen.ts";
 import { openMemory } from "./memory.ts";
 import { newPendings } from "./pending.ts";
 import { abortable } from "./wait.ts";
-import type { Opened, Store, StoreError } from "./store.ts";
+import type { Store, StoreError } from "./store.ts";
 import { canShare, shareTabs } from "./tabs.ts";
 import { randomID } from "./token.ts";
 import { messageWindow } from "./window.ts";
@@ -28,10 +28,9 @@ export function createClient(options: ClientOptions): Client {
   const { listen, tell } = newHub<Notice>();
   let closed = false;
   let engine: Engine | undefined;
-  let status: Status = { connection: "connecting", since: Date.now(), synced: false, storage: { durability: "memory" }, outbox: 0, leader: false };
-  let ahead = 0;
+  let known = firstStatus({ store: { durability: "memory" } });
+  let status!: Status;
   const appended = new Set<{ key?: number }>(); // to the outbox, until the engine has heard of it
-  let taken = 0; // the highest key of the outbox that the status counts
 
   const hear = (notice: Notice) => {
     if (notice.status) take(notice.status);
@@ -41,15 +40,14 @@ export function createClient(options: ClientOptions): Client {
     }
     return results;
   };
-  const take = ({ ahead: ms, taken: key = 0, ...rest }: EngineStatus) => {
-    ahead = ms;
-    taken = key;
+  const take = (now: EngineStatus) => {
+    const { ahead: _, taken: __, ...rest } = (known = now);
     status = { ...rest, leader: !!engine?.leader() };
   };
+  take(known);
 
   const ready = (async (): Promise<{ store: Store; engine: Engine }> => {
-    const opened = await open(options);
-    const started = await start(options, opened);
+    const started = await start(options);
     if (closed) {
       await started.engine.close();
       await started.store.close();
@@ -58,7 +56,8 @@ export function createClient(options: ClientOptions): Client {
     engine = started.engine;
     engine.listen(hear);
     hear({ status: engine.status(), changed: { all: true } });
-    if (opened.cause || opened.lost) tell({ event: { name: "storage", of: engine.status().storage } });
+    const { storage } = known;
+    if (storage.cause || storage.lost) tell({ event: { name: "storage", of: storage } });
     return started;
   })();
   ready.catch(() => {});
@@ -76,7 +75,7 @@ export function createClient(options: ClientOptions): Client {
     user, store, listen,
     status: () => status,
     fill: (conv, page, signal) => call("fill", { conv, page }, signal),
-    now: () => Date.now() + ahead,
+    now: () => Date.now() + known.ahead,
   };
   const cancel: Client["cancel"] = (conv, cid) => call("cancel", { conv, cid });
   const pendings = newPendings(base, cancel, (settled) => hear({ settled }));
@@ -97,7 +96,7 @@ export function createClient(options: ClientOptions): Client {
       if (closed) throw new BelfryError("closed");
       const to = await abortable(store, signal);
       if (status.connection === "closed") throw new BelfryError("closed");
-      const uncounted = [...appended].filter(({ key = Infinity }) => key > taken).length;
+      const uncounted = [...appended].filter(({ key = Infinity }) => key > (known.taken ?? 0)).length;
       if (status.outbox + uncounted >= MAX_OUTBOX) throw new BelfryError("rate_limited", `${MAX_OUTBOX} messages wait already`);
       const pending = pendings.follow(entry);
       const one: { key?: number } = {};
@@ -188,31 +187,26 @@ export function createClient(options: ClientOptions): Client {
       const started = await ready.catch(() => undefined);
       await started?.engine.close();
       await started?.store.close();
-      hear({ status: { ...status, connection: "closed", synced: false, since: Date.now(), ahead } });
+      hear({ status: { ...known, connection: "closed", since: Date.now(), synced: false } });
     },
     exportTrace: () => call("trace", null),
   };
   return client;
 }
 
-function open({ url, user, store, withoutStorage }: ClientOptions): Promise<Opened> {
-  const opener = (withoutStorage ? undefined : store) ?? openMemory;
-  return opener({ server: new URL(url).host, user });
-}
-
-/** The engine, or this tab's part in that of all tabs. A store that cannot be read is left as it is, and one in memory takes its place. */
-async function start(options: ClientOptions, of: Opened): Promise<{ store: Store; engine: Engine }> {
-  const readable = await of.store.list("conversations", { limit: 1 }).catch(() => undefined);
-  const opened: Opened = readable ? of : { ...(await openMemory({ server: "", user: options.user })), cause: "corrupt" };
-  const { store, cause, lost } = opened;
+/** Opens the store, and the engine or this tab's part in that of all tabs. A store that cannot be read is left as it is, and one in memory takes its place. */
+async function start(options: ClientOptions): Promise<{ store: Store; engine: Engine }> {
+  const names = { server: new URL(options.url).host, user: options.user };
+  const open = (options.withoutStorage ? undefined : options.store) ?? openMemory;
+  let opened = await open(names);
+  const readable = await opened.store.list("conversations", { limit: 1 }).catch(() => undefined);
+  if (!readable) opened = { ...(await openMemory(names)), cause: "corrupt" };
+  const { store } = opened;
   const engine = shareTabs({
-    name: `belfry ${JSON.stringify([new URL(options.url).host, options.user])}`,
+    name: `belfry ${JSON.stringify([names.server, names.user])}`,
     store,
     token: options.token,
-    status: {
-      connection: "connecting", since: Date.now(), synced: false, outbox: 0, ahead: 0,
-      storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
-    },
+    status: firstStatus(opened),
     load: () => import("./engine.ts"),
     start: async (fenced, token) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }),
     // A store in memory is this tab's own, and so are its device and its socket.

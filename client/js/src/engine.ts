@@ -5,7 +5,8 @@
 import { BelfryError, type ClientOptions, type StorageStatus, type TokenReason } from "./api.ts";
 import { newFetcher } from "./fetch.ts";
 import { json } from "./json.ts";
-import { toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
+import { firstStatus, toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
+import { newHub } from "./listen.ts";
 import { newOutbox } from "./outbox.ts";
 import { asking, deleteConversation, gone, listed, newMessage, receiver, type Ask } from "./receive.ts";
 import { dial, type Push, type Session } from "./session.ts";
@@ -35,26 +36,19 @@ const STABLE_MS = 5_000;
 const FINAL = new Set<string>(["bad_request", "forbidden", "kicked", "closed"]);
 
 /** Starts the engine of a store that is open. Rejects with a StoreError if that cannot be read. */
-export async function startEngine(options: ClientOptions, { store, cause, lost }: Opened): Promise<Engine> {
+export async function startEngine(options: ClientOptions, opened: Opened): Promise<Engine> {
+  const { store, lost } = opened;
   const codec = options.codec ?? json;
   const trace = newTrace();
-  const listeners = new Set<(notice: Notice) => void>();
+  const { listen, tell } = newHub<Notice>();
   const stopped = new AbortController();
-  const tell = (notice: Notice) => listeners.forEach((fn) => fn(notice));
   let session: Session | undefined; // logged in
   let ask: Ask | undefined; // of the session
   let background = false;
   let skipPause: (() => void) | undefined;
   let told = false; // how long to pause, by the server
   let over: BelfryError | undefined;
-  let status: EngineStatus = {
-    connection: "connecting",
-    since: Date.now(),
-    synced: false,
-    storage: { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) },
-    outbox: 0,
-    ahead: 0,
-  };
+  let status = firstStatus(opened);
   const setStatus = (patch: Partial<EngineStatus>) => {
     const moved = patch.connection !== undefined && patch.connection !== status.connection;
     status = { ...status, ...patch, ...(moved && { since: Date.now() }) };
@@ -62,10 +56,10 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
   };
   const now = () => Date.now() + status.ahead;
   const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(asBelfryError(err)) } });
-  const { storage: opened } = status;
+  const { storage: first } = status;
   /** The store failed, or with undefined, works again. */
   const storeFailed = (err: StoreError | undefined) => {
-    const storage: StorageStatus = err ? { ...opened, cause: err.failure === "quota" ? "quota" : "broken" } : opened;
+    const storage: StorageStatus = err ? { ...first, cause: err.failure === "quota" ? "quota" : "broken" } : first;
     if (storage.cause === status.storage.cause) return;
     setStatus({ storage });
     tell({ event: { name: "storage", of: storage } });
@@ -298,10 +292,7 @@ export async function startEngine(options: ClientOptions, { store, cause, lost }
       if (over && method !== "trace" && method !== "handled") return Promise.reject(over);
       return abortable(calls[method](args, signal), signal).catch((err: unknown) => Promise.reject(asBelfryError(err)));
     },
-    listen(fn) {
-      listeners.add(fn);
-      return () => listeners.delete(fn);
-    },
+    listen,
     status: () => status,
     leader: () => true,
     async close() {

@@ -57,34 +57,34 @@ export async function tiles(store: Store, conv: string, from: number, to: number
   const out: Tile[] = [];
   let messages = 0;
   let at = down ? to : from; // the next seq to be accounted for
+  /** Reports whether more is wanted. */
   const push = (tile: Tile): boolean => {
     if (tile.message) messages++;
     out.push(tile);
     at = down ? tile.from - 1 : tile.to + 1;
     return out.length - messages <= MAX_GAPS && at >= from && at <= to;
   };
+  /** Takes a row, and the hole before it. */
+  const take = (row: StoredRow): boolean => {
+    const tile = tileOf(row, now);
+    if (down ? tile.to < at : tile.from > at) {
+      if (!push(down ? { from: tile.to + 1, to: at } : { from: at, to: tile.from - 1 })) return false;
+    }
+    return !(tile.message && messages >= limit) && push({ ...tile, from: Math.max(from, tile.from), to: Math.min(to, tile.to) });
+  };
   // A gap lies under its last seq, so one that reaches beyond `to` is found behind it.
-  const beyond = (await store.list("messages", { from: [conv, to + 1], to: [conv, ""], limit: 1 }))[0]?.value as StoredRow | undefined;
-  const spanning = beyond && isGap(beyond) && beyond.gap <= to ? tileOf(beyond, now) : undefined;
-  let going = from <= to && (!down || !spanning || push({ ...spanning, from: Math.max(from, spanning.from), to }));
+  const beyond = (await rows(store, conv, to + 1, Number.MAX_SAFE_INTEGER - 1, 1)).filter((row) => isGap(row) && row.gap <= to);
+  let going = from <= to && (!down || beyond.every(take));
   while (going) {
     const want = limit - messages + 1;
     const found = down ? await rows(store, conv, from, at, want, true) : await rows(store, conv, at, to, want);
-    for (const row of found) {
-      const tile = tileOf(row, now);
-      if (going && (down ? tile.to < at : tile.from > at)) {
-        going = push(down ? { from: tile.to + 1, to: at } : { from: at, to: tile.from - 1 });
-      }
-      if (!going || (tile.message && messages >= limit)) return out;
-      going = push({ ...tile, from: Math.max(from, tile.from) });
-    }
-    if (found.length < want) break;
+    const last = found.length < want;
+    if (last && !down) found.push(...beyond);
+    for (const row of found) going &&= take(row);
+    if (!last) continue;
+    if (going) push(down ? { from, to: at } : { from: at, to });
+    break;
   }
-  if (going && !down && spanning) {
-    going = spanning.from <= at || push({ from: at, to: spanning.from - 1 });
-    going &&= push({ ...spanning, from: at, to });
-  }
-  if (going) push(down ? { from, to: at } : { from: at, to });
   return out;
 }
 

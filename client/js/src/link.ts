@@ -4,7 +4,7 @@
  * Errors cross it as `Failure`.
  */
 import { BelfryError, type ErrorCode, type Events, type Page, type PageOptions, type Status, type Trace } from "./api.ts";
-import type { Store } from "./store.ts";
+import type { Opened, Store } from "./store.ts";
 import type { Body, GapReason, Message, Operation, WireConversation } from "./wire.ts";
 
 /** What a tab asks of the engine. */
@@ -72,6 +72,12 @@ export interface EngineStatus extends Omit<Status, "leader"> {
   readonly ahead: number;
   /** The highest key of the outbox that has been taken in, and so counted in `outbox`; absent = none. */
   readonly taken?: number;
+}
+
+/** The status of an engine of which nothing is known but its store. */
+export function firstStatus({ store, cause, lost }: Omit<Opened, "store"> & { readonly store: Pick<Store, "durability"> }): EngineStatus {
+  const storage = { durability: store.durability, ...(cause && { cause }), ...(lost && { lost }) };
+  return { connection: "connecting", since: Date.now(), synced: false, storage, outbox: 0, ahead: 0 };
 }
 
 /** The engine as a client's tab sees it. */
