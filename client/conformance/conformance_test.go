@@ -49,6 +49,9 @@ func TestFaultySDKsAreFound(t *testing.T) {
 		"greedy": {"18 ", "requests, again"},
 		"forget": {"the outbox outlives the process, killed before", "what bob has"},
 		"undead": {"what was deleted stays", "the page"},
+
+		"counting":  {"a group that counts no unread", "unread"},
+		"resetting": {"reset: a cursor of one group", "what bob has of alice"},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()

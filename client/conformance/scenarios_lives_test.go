@@ -137,6 +137,46 @@ var lives = []scenario{
 		r.equal("the page", d.get(r.conv("alice"), nil).cids(), numbered("m", 5))
 		r.equal("local messages", d.local(r.conv("alice")).cids(), numbered("m", 5))
 	}},
+	{name: "reset: a cursor of one group that the server does not take costs that group alone", play: func(r *run) {
+		alice := r.peer("alice")
+		team, all := r.user("team"), r.user("all")
+		for _, id := range []string{team, all} {
+			alice.Request("createGroup", Obj{"group": id, "kind": "private", "members": []any{r.user("bob")}})
+		}
+		d := r.device("bob", "phone", nil).synced()
+		r.says(alice, r.conv("bob"), "m1", "m2")
+		d.gets("m1", "m2") // between conversations there is no order
+		r.says(alice, "g:"+team, "t1", "t2", "t3")
+		d.gets("m1", "m2", "t1", "t2", "t3")
+		r.says(alice, "g:"+all, "a1", "a2")
+		d.gets("m1", "m2", "t1", "t2", "t3", "a1", "a2")
+		d.do("readReport", Obj{"conv": "g:" + team, "seq": 3})
+		d.quit()
+		d.proxy.Rewrite(func(f *Frame) bool {
+			groups, _ := f.Body["groups"].(Obj)
+			if f.Op != "login" || groups[team] == nil {
+				return false
+			}
+			groups[team] = "of another time"
+			return true
+		})
+		d.proxy.Forget()
+		mark := d.proxy.Len()
+		d.synced()
+		events := d.on("synced")
+		last := events[len(events)-1]
+		r.equal("reset", []any{last["reset"], last["resetGroups"]}, []any{true, []any{team}})
+		r.equal("what bob has of alice", d.local(r.conv("alice")).cids(), numbered("m", 2))
+		r.equal("what he has of the other group", d.local("g:"+all).cids(), numbered("a", 2))
+		r.equal("what he has of the group", d.local("g:"+team).cids(), []string{"t3"}) // through recents
+		r.equal("the page of alice", d.get(r.conv("alice"), nil).cids(), numbered("m", 2))
+		r.equal("the page of the other group", d.get("g:"+all, nil).cids(), numbered("a", 2))
+		r.equal("requests for these", len(d.requests(mark, "getMessage")), 0)
+		r.equal("the page of the group", d.get("g:"+team, nil).cids(), numbered("t", 3))
+		r.equal("what was fetched", d.fetched(mark, "g:"+team), seqs(1, 2))
+		r.equal("logins", len(d.requests(mark, "login")), 1)
+		d.gets("m1", "m2", "t1", "t2", "t3", "a1", "a2") // none of them twice
+	}},
 	{name: "a server that stops is waited for, and come back to", flags: []string{}, play: func(r *run) {
 		alice := r.peer("alice")
 		d := r.device("bob", "phone", nil).synced()

@@ -98,6 +98,37 @@ var delivery = []scenario{
 		r.equal("requests for it", len(d.requests(mark, "getMessage")), 0)
 		r.equal("unread after a report", Int(d.do("readReport", Obj{"conv": group, "seq": 50})["unread"]), int64(0))
 	}},
+	{name: "a group that counts no unread shows none, until it counts", play: func(r *run) {
+		alice := r.peer("alice")
+		group := "g:" + r.user("hall")
+		phone := r.device("bob", "phone", nil).synced() // hears of the group as it joins it
+		alice.Request("createGroup", Obj{"group": r.user("hall"), "kind": "chatroom", "members": []any{r.user("bob")}})
+		laptop := r.device("bob", "laptop", Obj{"recents": "off"}).synced() // by its login
+		shows := func(d *device, lastSeq, unread int64) {
+			r.t.Helper()
+			d.lists(group, "lastSeq", lastSeq)
+			r.equal(d.name+": unread", Int(d.conversation(group)["unread"]), unread)
+		}
+		r.says(alice, group, "m1", "m2")
+		for _, d := range []*device{phone, laptop} {
+			d.gets("m1", "m2")
+			shows(d, 2, 0)
+		}
+		phone.quit()
+		phone.synced()
+		r.says(alice, group, "m3")
+		phone.gets("m1", "m2", "m3")
+		shows(phone, 3, 0)
+		alice.Request("setGroup", Obj{"group": r.user("hall"), "unread": true})
+		for _, d := range []*device{phone, laptop} {
+			d.lists(group, "unread", 3)
+		}
+		r.says(alice, group, "m4")
+		for _, d := range []*device{phone, laptop} {
+			d.lists(group, "unread", 4)
+		}
+		r.equal("unread at the server", Int(phone.do("readReport", Obj{"conv": group, "seq": 1})["unread"]), int64(3))
+	}},
 	{name: "09 recents quiet: the list without messages; off: neither", play: func(r *run) {
 		alice := r.peer("alice")
 		r.says(alice, r.conv("bob"), "m1")

@@ -52,12 +52,13 @@ type driver struct {
 
 	mu     sync.Mutex
 	client *client.Client
+	reset  bool // a reset concerned groups
 	asked  int64
 	tokens map[int64]chan command
 }
 
 func main() {
-	fault := flag.String("fault", "", "twice, greedy, forget or undead: what to do wrong")
+	fault := flag.String("fault", "", "twice, greedy, forget, undead, counting or resetting: what to do wrong")
 	flag.Parse()
 	d := &driver{fault: *fault, tokens: make(map[int64]chan command)}
 	lines := bufio.NewReader(os.Stdin)
@@ -171,13 +172,19 @@ func (d *driver) do(c command) (obj, error) {
 		page, err := get(ctx, c.Conv, q)
 		return pageOf(page), err
 	case "localMessages":
+		d.mu.Lock()
+		dropped := d.reset && d.fault == "resetting"
+		d.mu.Unlock()
+		if dropped {
+			return pageOf(client.Page{}), nil
+		}
 		page, err := sdk.LocalMessages(c.Conv, q)
 		if errors.Is(err, client.ErrNoStore) {
 			err = nil
 		}
 		return pageOf(page), err
 	case "conversations":
-		return conversations(sdk)
+		return d.conversations(sdk)
 	case "readReport":
 		unread, err := sdk.ReadReport(ctx, c.Conv, c.Seq)
 		return obj{"unread": unread}, err
@@ -242,7 +249,10 @@ func (d *driver) open(c command) error {
 			for _, l := range s.Lost {
 				lost = append(lost, obj{"conv": l.Conv.String(), "from": l.From, "to": l.To, "count": l.Count})
 			}
-			d.write(obj{"on": "synced", "lost": lost, "reset": s.Reset})
+			d.mu.Lock()
+			d.reset = d.reset || len(s.ResetGroups) > 0
+			d.mu.Unlock()
+			d.write(obj{"on": "synced", "lost": lost, "reset": s.Reset, "resetGroups": append([]string{}, s.ResetGroups...)})
 		},
 		OnSent: func(s client.Sent) {
 			e := obj{"on": "settled", "conv": s.Conv, "cid": s.Result.CID, "state": "stored", "id": s.Result.ID.String(), "seq": s.Result.Seq}
@@ -309,14 +319,18 @@ func (d *driver) token(ctx context.Context, why client.TokenReason) (string, err
 	}
 }
 
-func conversations(sdk *client.Client) (obj, error) {
+func (d *driver) conversations(sdk *client.Client) (obj, error) {
 	page, err := sdk.Conversations(0, 1000)
 	if err != nil {
 		return nil, err
 	}
 	list := []obj{}
 	for _, c := range page.List {
-		list = append(list, obj{"conv": c.Conv.String(), "lastSeq": c.LastSeq, "unread": c.Unread})
+		e := obj{"conv": c.Conv.String(), "lastSeq": c.LastSeq, "unread": c.Unread}
+		if c.Uncounted && d.fault == "counting" {
+			e["unread"] = c.LastSeq - c.ReadSeq
+		}
+		list = append(list, e)
 	}
 	return obj{"conversations": list, "unreadTotal": page.Unread}, nil
 }

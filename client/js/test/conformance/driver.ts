@@ -123,7 +123,7 @@ async function open(c: Command): Promise<void> {
   });
   client = opened;
   opened.on("messages", (list) => on("messages", { messages: list.map(plain) }));
-  opened.on("synced", ({ lost, reset }) => on("synced", { lost, reset: reset ?? false }));
+  opened.on("synced", ({ lost, reset, resetGroups }) => on("synced", { lost, reset: reset ?? false, resetGroups: resetGroups ?? [] }));
   opened.on("readReport", (p) => on("readReport", p));
   opened.on("readReceipt", (p) => on("readReceipt", p));
   opened.on("recall", (p) => on("recall", p));
