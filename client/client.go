@@ -53,6 +53,7 @@ type Client struct {
 	state   State
 	session *session // nil while not logged in
 	user    string   // empty before the first login
+	limits  Limits   // of the last login
 	err     error    // why the client ended; before that, why the last attempt failed
 	// lastToken is the last one that the server has taken or refused, and refusal is nil or why
 	// it does not take it, or no more.
@@ -175,6 +176,14 @@ func (c *Client) User() string {
 	return c.user
 }
 
+// Limits returns what the server has said at the last login that it allows: above all
+// MaxBody, past which a send is refused with "too_large". Zero before the first login.
+func (c *Client) Limits() Limits {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limits
+}
+
 // Cursor returns where the device stands: it covers all frames whose handlers
 // have returned. Given as Config.Resume, it lets a later client go on from there.
 // With a store it is the store's; a later client takes it from there by itself.
@@ -295,7 +304,7 @@ func (c *Client) tell(state State) {
 // be written.
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
-	c.session, c.user, c.err = s, s.user, nil
+	c.session, c.user, c.limits, c.err = s, s.user, s.limits, nil
 	c.mu.Unlock()
 	c.enter(StateOnline, nil)
 	c.out.connected()

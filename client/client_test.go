@@ -69,11 +69,17 @@ func TestLogin(t *testing.T) {
 		if c.User() != "alice" || c.State() != StateOnline {
 			t.Errorf("user %q, state %v, want alice, online", c.User(), c.State())
 		}
+		if l := c.Limits(); l.MaxBody != 12<<10 || l.MaxFrame != 64<<10 || l.Window != 256 || l.IdleMS != 60000 {
+			t.Errorf("limits %+v, want those of the login", l)
+		}
 	})
 	inBubble(t, func(t *testing.T, s *server, cfg Config) {
 		cfg.ManualRead, cfg.Recents = true, protocol.RecentsQuiet
 		cfg.Resume = Cursor{Since: "here", Groups: []protocol.GroupCursor{{Group: "team", Cursor: "there"}}}
-		start(t, cfg)
+		c := start(t, cfg)
+		if l := c.Limits(); l != (Limits{}) {
+			t.Errorf("limits %+v before the login", l)
+		}
 		_, login := s.login()
 		want := map[string]string{
 			"token": "a token", "device": "phone", "since": "here", "groups": "map[team:there]",

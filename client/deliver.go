@@ -25,6 +25,7 @@ type (
 	Typing              = protocol.Typing
 	Presence            = protocol.Presence
 	UserPresence        = protocol.UserPresence
+	Limits              = protocol.SessionLimits
 )
 
 // event returns the event that calls the handler of a push. Its run is nil when

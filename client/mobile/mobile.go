@@ -135,6 +135,9 @@ func within(ms int64) (context.Context, context.CancelFunc) {
 func (c *Client) State() string { return c.c.State().String() }
 func (c *Client) User() string  { return c.c.User() }
 
+// MaxBody is how many bytes the server allows for a body, as msgpack; 0 before the first login.
+func (c *Client) MaxBody() int { return c.c.Limits().MaxBody }
+
 // LastError returns why the client has ended or has no connection; empty if it has one.
 func (c *Client) LastError() string {
 	if err := c.c.Err(); err != nil {
