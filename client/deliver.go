@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/belfry-im/belfry/client/store"
 	"github.com/belfry-im/belfry/gateway/protocol"
@@ -126,11 +127,20 @@ func (s *session) deliver(p protocol.NewMessage) {
 }
 
 func (s *session) groupEvent(p GroupEvent) {
+	s.endLive(&p)
 	if s.c.cfg.OnGroupEvent != nil {
 		s.c.cfg.OnGroupEvent(p)
 	}
 	if p.Cursor != "" {
 		s.c.had.move("", []protocol.GroupCursor{{Group: p.Group, Cursor: p.Cursor}})
+	}
+}
+
+// endLive keeps a live group from being joined again that is no more, or that the user was
+// taken out of.
+func (s *session) endLive(p *GroupEvent) {
+	if p.Event == protocol.EventDismissed || p.Event == protocol.EventRemoved && slices.Contains(p.Users, s.user) {
+		s.c.forgetLive(p.Group)
 	}
 }
 

@@ -74,7 +74,8 @@ func (c *Client) JoinGroup(ctx context.Context, group, message string) (pending 
 }
 
 // JoinLive joins a live group, and joins it again on every later connection until
-// LeaveGroup: membership in a live group ends with the connection.
+// LeaveGroup, or until the user is removed, refused or the group dismissed: membership in a
+// live group ends with the connection. A client is in at most 100.
 func (c *Client) JoinLive(ctx context.Context, group string) error {
 	if !validGroup(group) {
 		return wrong("group", protocol.GroupRule)

@@ -153,6 +153,7 @@ func (s *session) keepChanged(t *store.Tx, p *protocol.ConversationChanged) {
 }
 
 func (s *session) keepGroupEvent(t *store.Tx, p *protocol.GroupEvent) {
+	s.endLive(p)
 	conv := protocol.GroupConv(p.Group)
 	ended := p.Event == protocol.EventDismissed
 	for _, user := range p.Users {

@@ -286,7 +286,7 @@ func (c *Client) Typing(conv string) error {
 // Presence returns for up to 100 users whether they are online, and if not, when
 // they last were. Users whose presence this user may not see are left out.
 func (c *Client) Presence(ctx context.Context, users ...string) ([]UserPresence, error) {
-	return c.presence(ctx, protocol.OpGetPresence, users, false)
+	return c.presence(ctx, protocol.OpGetPresence, users)
 }
 
 // WatchPresence returns what Presence does. From then on OnPresence is called
@@ -301,7 +301,7 @@ func (c *Client) WatchPresence(ctx context.Context, users ...string) ([]UserPres
 	if err != nil {
 		return nil, err
 	}
-	presence, err := c.presence(ctx, protocol.OpSubscribePresence, users, false)
+	presence, err := c.presence(ctx, protocol.OpSubscribePresence, users)
 	if err != nil {
 		c.unwatch(fresh)
 	}
@@ -335,12 +335,12 @@ func (c *Client) unwatch(users []string) {
 	}
 }
 
-func (c *Client) presence(ctx context.Context, op string, users []string, tied bool) ([]UserPresence, error) {
+func (c *Client) presence(ctx context.Context, op string, users []string) ([]UserPresence, error) {
 	if err := checkUsers(users); err != nil {
 		return nil, err
 	}
 	var ok protocol.PresenceOK
-	err := c.out.do(ctx, &call{op: op, ok: &ok, tied: tied, args: &protocol.PresenceArgs{Users: users}})
+	err := c.ask(ctx, op, &ok, &protocol.PresenceArgs{Users: users})
 	return ok.Presence, err
 }
 

@@ -76,7 +76,8 @@ func (c *Client) serve() (time.Duration, error) {
 	var loops sync.WaitGroup
 	loops.Go(func() { end(s.read(ctx)) })
 	loops.Go(func() { end(s.write(ctx)) })
-	s.upkeep(ctx, token)
+	loops.Go(func() { s.restore(ctx) })
+	s.keepToken(ctx, token)
 	loops.Wait()
 
 	s.ws.CloseNow()

@@ -285,6 +285,7 @@ func TestTokenRefresh(t *testing.T) {
 			t.Errorf("refreshed after %v and one failure, want 9m-10m", waited)
 		}
 		p.ok(f, frame{"exp": 1})
+		synctest.Wait()
 
 		done := make(chan error)
 		go func() { done <- c.RefreshToken(t.Context()) }()
@@ -300,6 +301,85 @@ func TestTokenRefresh(t *testing.T) {
 		if err := <-done; err != nil || last != TokenRefused {
 			t.Errorf("RefreshToken = %v, asked because of %q, want refused", err, last)
 		}
+	})
+}
+
+// TestRestoreGoesOn: what the server cannot restore now is asked for again, what it refuses
+// does not hold up the rest, and none of that holds up a fresh token.
+func TestRestoreGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.PingInterval = time.Hour
+		cfg.Token = func(context.Context, TokenReason) (string, error) { return jwt(time.Now().Add(10 * time.Minute)), nil }
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait() // the session has nothing to restore
+		done := make(chan error, 1)
+		ask := func(op string, request func() error) {
+			t.Helper()
+			go func() { done <- request() }()
+			p.ok(p.want(op), frame{})
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask("setState", func() error { return c.SetBackground(t.Context(), true) })
+		ask("joinGroup", func() error { return c.JoinLive(t.Context(), "show") })
+		ask("subscribePresence", func() error { _, err := c.WatchPresence(t.Context(), "bob"); return err })
+		p.ws.CloseNow()
+
+		p, _ = s.login()
+		p.refuse(p.want("setState"), "internal", 0)
+		f := p.want("setState") // without an answer for as long as the token lasts
+		p.ok(p.want("refreshToken"), frame{"exp": 1})
+		p.ok(f, frame{})
+		p.refuse(p.want("joinGroup"), "forbidden", 0)
+		p.ok(p.want("subscribePresence"), frame{})
+		p.ws.CloseNow()
+
+		p, _ = s.login()
+		p.ok(p.want("setState"), frame{})
+		p.ok(p.want("subscribePresence"), frame{}) // and not the group that refuses
+	})
+}
+
+// TestRestoreAndChange: what the application changes while a session is being restored is not
+// put back.
+func TestRestoreAndChange(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		c := start(t, cfg)
+		p, _ := s.login()
+		synctest.Wait() // the session has nothing to restore
+		done := make(chan error, 1)
+		for _, group := range []string{"left", "other", "removed"} {
+			go func() { done <- c.JoinLive(t.Context(), group) }()
+			p.ok(p.want("joinGroup"), frame{})
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		go func() { done <- c.SetBackground(t.Context(), true) }()
+		p.ok(p.want("setState"), frame{})
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		p.push("onGroupEvent", frame{"group": "removed", "event": "removed", "by": "bob", "users": []any{"alice"}, "time": 1})
+		synctest.Wait()
+		p.ws.CloseNow()
+
+		p, _ = s.login()
+		background := p.want("setState")
+		go func() { done <- c.LeaveGroup(t.Context(), "left") }()
+		p.ok(p.want("leaveGroup"), frame{})
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		p.ok(background, frame{})
+		f := p.want("joinGroup")
+		if args(f)["group"] != "other" {
+			t.Errorf("joined again: %v, want other", args(f)["group"])
+		}
+		p.ok(f, frame{})
+		p.quiet()
 	})
 }
 

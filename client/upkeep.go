@@ -10,12 +10,9 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// upkeep restores what a new session has to be told again, then keeps its token
-// fresh, until ctx ends or it cannot tell when the token expires.
-func (s *session) upkeep(ctx context.Context, token string) {
-	if err := s.restore(ctx); err != nil && ctx.Err() == nil {
-		s.c.cfg.Log.Warn("session not restored", "err", err)
-	}
+// keepToken keeps the session's token fresh, until ctx ends or it cannot tell when the
+// token expires.
+func (s *session) keepToken(ctx context.Context, token string) {
 	retry := backoff{least: time.Second, most: 30 * time.Second}
 	for {
 		exp := tokenExpiry(token)
@@ -42,36 +39,67 @@ func (s *session) upkeep(ctx context.Context, token string) {
 }
 
 // restore sends again what the server keeps for one session only: the background
-// state, live groups and watched users.
-func (s *session) restore(ctx context.Context) error {
-	s.c.mu.Lock()
-	background := s.c.background
-	watched := slices.Sorted(maps.Keys(s.c.watched))
-	live := slices.Sorted(maps.Keys(s.c.live))
-	s.c.mu.Unlock()
-	if background {
-		err := s.c.out.do(ctx, &call{
-			op: protocol.OpSetState, tied: true, args: &protocol.SetStateArgs{Background: true},
+// state, live groups and watched users. It leaves out what the server refuses for good,
+// and tries anything else until ctx ends.
+func (s *session) restore(ctx context.Context) {
+	c := s.c
+	c.mu.Lock()
+	watched := slices.Sorted(maps.Keys(c.watched))
+	live := slices.Sorted(maps.Keys(c.live))
+	c.mu.Unlock()
+	s.again(ctx, func() bool { return c.background }, func() *call {
+		return &call{op: protocol.OpSetState, args: &protocol.SetStateArgs{Background: true}}
+	})
+	for _, group := range live {
+		joined := func() bool { _, ok := c.live[group]; return ok }
+		err := s.again(ctx, joined, func() *call {
+			return &call{op: protocol.OpJoinGroup, args: &protocol.GroupArgs{Group: group}}
 		})
 		if err != nil {
-			return err
-		}
-	}
-	for _, group := range live {
-		err := s.c.out.do(ctx, &call{op: protocol.OpJoinGroup, tied: true, args: &protocol.GroupArgs{Group: group}})
-		if refusal, ok := errors.AsType[*Error](err); ok && !refusal.temporary() {
-			s.c.cfg.Log.Warn("live group not joined again", "group", group, "err", err)
-			s.c.forgetLive(group)
-		} else if err != nil {
-			return err
+			c.forgetLive(group)
 		}
 	}
 	for users := range slices.Chunk(watched, protocol.MaxUsers) {
-		presence, err := s.c.presence(ctx, protocol.OpSubscribePresence, users, true)
-		if err != nil {
-			return err
+		var ok protocol.PresenceOK
+		s.again(ctx, func() bool { return true }, func() *call {
+			return &call{op: protocol.OpSubscribePresence, ok: &ok, args: &protocol.PresenceArgs{Users: users}}
+		})
+		s.reportPresence(ok.Presence)
+	}
+}
+
+// again makes a request that restores something until it is answered, and returns the answer
+// if that is a refusal for good. It does nothing once the application wants it no more:
+// wanted is called with Client.mu held, under which the call takes its place, so that a
+// later request of the application to the contrary comes behind it.
+func (s *session) again(ctx context.Context, wanted func() bool, request func() *call) *Error {
+	pauses := backoff{least: time.Second, most: 30 * time.Second}
+	for ctx.Err() == nil {
+		again := request()
+		again.tied = true
+		s.c.mu.Lock()
+		if !wanted() {
+			s.c.mu.Unlock()
+			return nil
 		}
-		s.reportPresence(presence)
+		err := s.c.out.submit(again)
+		s.c.mu.Unlock()
+		if err == nil {
+			err = s.c.out.wait(ctx, again)
+		}
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			s.c.cfg.Log.Warn("session not restored", "op", again.op, "err", err)
+		}
+		if refusal, ok := errors.AsType[*Error](err); ok && !refusal.open() {
+			return refusal
+		}
+		select {
+		case <-time.After(time.Second + pauses.next()):
+		case <-ctx.Done():
+		}
 	}
 	return nil
 }
