@@ -185,8 +185,13 @@ export interface SendOptions {
   ttl?: number;
   /** At most 100 users. */
   mentions?: readonly string[];
-  /** The sender's own id, 1-64 bytes; without it one is made. */
+  /** The sender's own id, 1-64 bytes; without it one is made. Two sends to a conversation with the same one are one message. */
   cid?: string;
+  /**
+   * The same cid may have been sent more than a minute ago, by an earlier run of the program:
+   * the server looks for it as far back as there is history. Repeats of the SDK do not need it.
+   */
+  retry?: boolean;
   /** Ends the wait for the store; has no effect once send has resolved. */
   signal?: AbortSignal;
 }

@@ -93,6 +93,7 @@ export function createClient(options: ClientOptions): Client {
     async send(conv, body, options = {}) {
       const { cid = randomID(), signal } = options;
       const entry: StoredSend = { conv, cid, body: checkBody(body), tried: 0, ...checkSend(conv, options) };
+      if (options.cid) entry.since = options.retry ? 0 : base.now(); // an earlier process may have sent it just now
       if (closed) throw new BelfryError("closed");
       const to = await abortable(store, signal);
       if (status.connection === "closed") throw new BelfryError("closed");

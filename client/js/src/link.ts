@@ -154,6 +154,8 @@ export interface StoredSend {
   readonly mentions?: readonly string[];
   /** When it was first written to a socket (Unix milliseconds); 0 = never. */
   readonly tried: number;
+  /** The application gave the cid: from when on the server may know it (Unix milliseconds). Absent = as `tried`. */
+  since?: number;
   /** Refused for good: it stays until it is cancelled or sent anew. */
   readonly refused?: Failure;
 }

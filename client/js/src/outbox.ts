@@ -148,8 +148,8 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
 
   const write = async (to: Ask, item: Item) => {
     item.flying = true;
-    const { conv, cid, body, ttl, mentions, tried } = item.send;
-    const age = now() - tried;
+    const { conv, cid, body, ttl, mentions, tried, since = tried } = item.send;
+    const age = now() - since;
     const retry = (age > RETRY_AFTER_MS || age < 0) && { retry: true };
     try {
       const options = { ...(ttl && { ttl }), ...(mentions && { mentions }) };

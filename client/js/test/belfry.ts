@@ -72,6 +72,8 @@ export async function startBelfry(...flags: string[]): Promise<Server> {
     // The shell kills the server when its own input ends, and so with this process; then nobody else removes the data.
     const child = spawn("sh", ["-c", 'exec 3<&0; data=$1; shift; "$@" </dev/null 3<&- & p=$!; { read -r keep <&3; trap "" TERM; kill -9 $p; [ -n "$keep" ] || rm -rf -- "$data"; } 2>/dev/null & wait $p; kill $! 2>/dev/null', "sh", folder, program, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
+      // Those that are for tests (BELFRY_ROUNDS) it would refuse as settings.
+      env: Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BELFRY_"))),
     });
     let log = "";
     child.stderr.on("data", (text) => (log = (log + String(text)).slice(-20_000)));

@@ -4,6 +4,7 @@ import type { Client, ClientOptions, WebSocketConstructor } from "../src/api.ts"
 import { createClient } from "../src/client.ts";
 import { json } from "../src/json.ts";
 import { memoryStore } from "../src/memory.ts";
+import { createFakeServer } from "../src/testing.ts";
 import type { Store, Value } from "../src/store.ts";
 import { decodeValue, encodeValue } from "../src/storedvalue.ts";
 import type { Message } from "../src/wire.ts";
@@ -164,6 +165,44 @@ test("a repeat is marked as one also when the clock was put back", async () => {
   await vi.advanceTimersByTimeAsync(10_000);
   expect(peer()).not.toBe(first);
   expect(sends(peer())).toMatchObject([{ body: 1, retry: true }]);
+});
+
+test("a cid of the application is looked for by the server once it may be older than a minute", async () => {
+  const { client, server, peer } = await world();
+  await client.send("u:carol", 1, { cid: "a day old", retry: true });
+  await client.send("u:bob", 2, { cid: "fresh" });
+  await settle();
+  expect(sends(peer())).toMatchObject([{ cid: "a day old", retry: true }, { cid: "fresh" }]);
+  expect(sends(peer())[1]).not.toHaveProperty("retry");
+  server.refuse.connections = true;
+  peer().close(1006);
+  await settle();
+  await client.send("u:dave", 3, { cid: "was fresh" }); // it may have been sent just before a kill
+  await client.send("u:erin", 4);
+  await vi.advanceTimersByTimeAsync(90_000);
+  server.refuse.connections = false;
+  await vi.advanceTimersByTimeAsync(40_000);
+  const [, , waited, own] = sends(peer());
+  expect(waited).toMatchObject({ cid: "was fresh", retry: true });
+  expect(own).toMatchObject({ body: 4 });
+  expect(own).not.toHaveProperty("retry");
+});
+
+test("what an earlier process has sent is stored once, also when it is sent again a day later", async () => {
+  const fake = createFakeServer();
+  const options = { url: fake.url, user: "alice", token: async () => fake.token("alice"), WebSocket: fake.WebSocket, tabs: false };
+  const answers: unknown[] = [];
+  for (let run = 0; run < 2; run++) {
+    const client = createClient(options);
+    clients.push(client);
+    const pending = await client.send("u:bob", "answer", { cid: "echo-1", retry: run > 0 });
+    await settle();
+    answers.push(pending.state.getSnapshot());
+    await client.close();
+    fake.advance(24 * 3600_000);
+  }
+  expect(answers).toMatchObject([{ state: "stored", seq: 1 }, { state: "stored", seq: 1 }]);
+  expect(fake.as("bob").request("getMessage", { conv: "u:alice" }).messages).toHaveLength(1);
 });
 
 test("a mark as unread is taken back by what the user sends, and reads here, not by what comes", async () => {
