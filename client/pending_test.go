@@ -13,6 +13,110 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
+// TestOutboxOnDisk: sends made offline, and unanswered ones, go out once and in order with the
+// next client, with the cids that they had.
+func TestOutboxOnDisk(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		c := start(t, cfg)
+		p, _ := s.login()
+		var queued []*Outgoing
+		for i := range 3 {
+			out, err := c.Queue("u:bob", fmt.Sprint(i), SendOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			queued = append(queued, out)
+		}
+		p.want("send") // and no answer
+		synctest.Wait()
+		go func() {
+			p.ok(p.want("logout"), frame{})
+			p.ws.Close(protocol.CloseNormal, "")
+		}()
+		c.Close()
+		<-c.Done()
+		if _, err := queued[0].Wait(t.Context()); !errors.Is(err, ErrQueued) || !errors.Is(err, ErrClosed) {
+			t.Errorf("Wait = %v, want queued and closed", err)
+		}
+
+		time.Sleep(time.Hour) // past what the server recognizes by itself
+		var told diary
+		cfg.OnSent = func(e Sent) { told.add("%s:%d:%v", e.Result.CID, e.Result.Seq, e.Err) }
+		s.refuse.Store(true)
+		c = start(t, cfg)
+		fourth, err := c.Queue("u:bob", "3", SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending := c.Pending()
+		if len(pending) != 4 || pending[1].CID() != queued[1].CID() || pending[1].Conv() != "u:bob" {
+			t.Fatalf("%d pending, want the four in order", len(pending))
+		}
+		if unsent := pending[1].Cancel(); !unsent {
+			t.Error("Cancel of what was never written = false")
+		}
+		s.refuse.Store(false)
+		p, _ = s.login()
+		for i, want := range []*Outgoing{queued[0], queued[2], fourth} {
+			f := p.want("send")
+			if got := args(f); got["cid"] != want.CID() || (got["retry"] == true) != (want != fourth) {
+				t.Errorf("send %d = %v, want cid %s, retry %t", i, got, want.CID(), want != fourth)
+			}
+			p.sent(f, i+1)
+		}
+		want := fmt.Sprintf("%s:0:%v %s:1:<nil> %s:2:<nil> %s:3:<nil>",
+			queued[1].CID(), ErrCanceled, queued[0].CID(), queued[2].CID(), fourth.CID())
+		if got := told.read(); got != want {
+			t.Errorf("told %s, want %s", got, want)
+		}
+		if n := len(c.Pending()); n != 0 {
+			t.Errorf("%d pending after all answers", n)
+		}
+		if got, want := local(t, c, "u:bob"), "1-3 [1 2 3] [] more false"; got != want {
+			t.Errorf("local %s, want %s", got, want)
+		}
+	})
+}
+
+// A message whose answer was lost with the process comes back by push: it is no news, and
+// is not sent again.
+func TestOutboxSettledByPush(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server, cfg Config) {
+		cfg.Store = Memory()
+		var told diary
+		cfg.OnMessages = told.messages
+		s.refuse.Store(true)
+		c := start(t, cfg)
+		if _, err := c.Queue("u:bob", frame{"text": "m1"}, SendOptions{CID: "c1"}); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		<-c.Done()
+		s.refuse.Store(false)
+		c = start(t, cfg)
+		p := s.next()
+		f := p.want("login")
+		m := message(1)
+		m["from"] = "alice"
+		p.ok(f, frame{"user": "alice", "session": 1, "serverTime": time.Now().UnixMilli(), "protocol": 1,
+			"limits": frame{"maxBody": 12 << 10, "maxFrame": 64 << 10, "window": 256, "idleMs": 60000}})
+		p.want("send")
+		p.push("onNewMessage", frame{"d": 1, "cursor": "at 1", "messages": []any{m}})
+		synctest.Wait()
+		p.ws.CloseNow()
+		p, _ = s.login()
+		synctest.Wait()
+		p.quiet()
+		if got := told.read(); got != "" || len(c.Pending()) != 0 {
+			t.Errorf("told %q, %d pending, want neither", got, len(c.Pending()))
+		}
+		if got, want := local(t, c, "u:bob"), "1-1 [1] [] more false"; got != want {
+			t.Errorf("local %s, want %s", got, want)
+		}
+	})
+}
+
 // TestCancelNotWritten: Cancel does not say that a message is gone which is on disk still. It
 // is listed, and taken out once the disk allows, by itself or by a further Cancel.
 func TestCancelNotWritten(t *testing.T) {
