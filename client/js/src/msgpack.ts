@@ -1,4 +1,5 @@
 /** The msgpack codec: smaller frames, binary without base64. Exported as `@belfry/client/msgpack`. */
+import { wellFormed } from "./check.ts";
 import type { Codec, ServerFrame } from "./wire.ts";
 
 /** Returns the codec for the option `codec` of createClient. */
@@ -63,6 +64,8 @@ function write(to: Written, value: unknown): void {
   else if (typeof value === "number") number(to, value);
   else if (typeof value === "bigint") bigint(to, value);
   else if (typeof value === "string") {
+    // The encoder would write something else for it, and the server take that; JSON is refused.
+    if (!wellFormed(value)) throw new TypeError("text must be well-formed Unicode");
     const bytes = encoder.encode(value);
     sized(to, bytes.length, 0xa0, 32, 0xd9, 1);
     put(to, bytes);

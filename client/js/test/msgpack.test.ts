@@ -24,6 +24,15 @@ test("a body comes back equal", () => {
   );
 });
 
+test("text that has no UTF-8 is not written as something else", () => {
+  const { encode } = msgpack();
+  for (const text of ["\ud800", "a\udc00b"]) {
+    expect(() => encode({ op: "createGroup", args: { name: text } })).toThrow(TypeError);
+    expect(() => encode({ op: "createGroup", args: { [text]: 1 } })).toThrow(TypeError);
+  }
+  expect(encode({ op: "createGroup", args: { name: "\u{1f600}" } })).toBeInstanceOf(Uint8Array);
+});
+
 test("a text frame and broken bytes throw", () => {
   expect(() => msgpack().decode("{}")).toThrow();
   expect(() => msgpack().decode(new Uint8Array([0x81, 0xa2]).buffer)).toThrow();
