@@ -3,6 +3,7 @@
  * if need be, and knows which tabs are looked at. Loaded with the engine.
  */
 import { BelfryError, type ErrorCode, type Trace } from "./api.ts";
+import type { Channel } from "./channel.ts";
 import { fence } from "./fence.ts";
 import { isVisible } from "./lifecycle.ts";
 import type { Engine, Notice } from "./link.ts";
@@ -38,8 +39,8 @@ export interface Seat extends Pick<TabsOptions, "name" | "store" | "token" | "st
   shared(): string | undefined;
   /** Gives it to all tabs. */
   share(token: string): void;
-  /** Asks another tab for a token. */
-  ask(tab: string, reason: string, signal: AbortSignal): Promise<unknown>;
+  /** Asks another tab. */
+  readonly callTab: Channel<never>["call"];
   /** Tells all tabs. */
   pass(notice: Notice): void;
   /** Another tab leads already. */
@@ -62,10 +63,10 @@ export async function startLeading(seat: Seat): Promise<Leading> {
   const askOthers = async ({ reason, signal }: Parameters<TokenSource>[0], failure: unknown): Promise<string> => {
     const rank = ([tab, visible]: [string, boolean]) => (silent.has(tab) ? 2 : visible ? 0 : 1);
     for (const [tab] of [...present].sort((a, b) => rank(a) - rank(b))) {
-      if (signal.aborted || (failure instanceof BelfryError && failure.code === "unauthorized")) break;
+      if (seat.over() || signal.aborted || (failure instanceof BelfryError && failure.code === "unauthorized")) break;
       silent.add(tab);
       try {
-        const token = String(await within(TOKEN_MS, signal, (late) => seat.ask(tab, reason, late)));
+        const token = String(await within(TOKEN_MS, signal, (late) => seat.callTab(tab, "token", reason, late)));
         silent.delete(tab);
         return token;
       } catch (err) {

@@ -168,7 +168,7 @@ export function shareTabs(o: TabsOptions): Engine {
     };
     const begin = async () => {
       const [{ startLeading }] = await Promise.all([import("./lead.ts"), loadTeller(), o.load?.()]);
-      const started = await startLeading({ ...o, ask, share, shared: () => shared, pass, quit, lost: end, over: () => over });
+      const started = await startLeading({ ...o, callTab, share, shared: () => shared, pass, quit, lost: end, over: () => over });
       if (over) return (closing = started.engine.close().catch(() => {}));
       leading = started;
       status = leading.engine.status();
@@ -193,7 +193,10 @@ export function shareTabs(o: TabsOptions): Engine {
     shared = token;
     channel?.tell({ token });
   };
-  const ask = async (to: string, reason: string, signal: AbortSignal) => channel?.call(to, "token", reason, signal);
+  const callTab: Channel<News>["call"] = async (...call) => {
+    if (!channel) throw unanswered();
+    return channel.call(...call);
+  };
 
   const greet = (ask: boolean) => channel?.tell({ hello: unsee !== undefined, ask });
   const see = () => {
@@ -222,7 +225,7 @@ export function shareTabs(o: TabsOptions): Engine {
       if (!leading && news.lead !== lead?.id) {
         status = news.status;
         shared = news.token ?? shared;
-        const call = ((method, args, signal) => channel?.call(from, method, args, signal) ?? Promise.reject(unanswered())) as Engine["call"];
+        const call = ((method, args, signal) => callTab(from, method, args, signal)) as Engine["call"];
         follow({ id: news.lead, tab: from, over: false, call });
         greet(false);
       }

@@ -392,6 +392,18 @@ test("when the tab that is asked for a token does not answer, the next one is, a
   await expect(last).resolves.toBe("b's");
 });
 
+test("a tab that is frozen while it asks others for a token has none", async () => {
+  const [a, b, c] = [open("a"), open("b"), open("c")];
+  await pass();
+  b.token = c.token = () => new Promise(() => {});
+  const asked = a.page.run(() => a.engines[0]!.token(why("expiring")));
+  const answer = asked.then(String, (err: unknown) => err);
+  await pass(1000);
+  a.page.freeze();
+  await pass(30_000);
+  expect(await answer).toMatchObject({ code: "offline" });
+});
+
 /** An engine stores messages; told of them or not. */
 async function bring(engine: Fake, seq: number, tell: boolean): Promise<void> {
   const messages = [seq * 2, seq * 2 + 1].map((seq) => ({ id: `id ${seq}`, conv: "u:bob", from: "bob", seq, time: 1, cid: "c", body: seq }));
