@@ -41,13 +41,13 @@ function client(server: Server, user: string): Client {
 
 /** What a window shows: texts of messages, once there are so many. */
 async function texts(of: Client, conv: string, n: number): Promise<string[]> {
-  const view = of.messages(conv);
+  const view = of.messages(conv, { size: 100 });
   const { rows } = await when(view, ({ rows }) => rows.filter(({ kind }) => kind === "message").length >= n);
   view.close();
   return rows.flatMap((row) => (row.kind === "message" ? [(row.message.body as { text: string }).text] : []));
 }
 
-test("the bot answers each message once, also when it is killed and started again", { timeout: 300_000 }, async () => {
+test("the bot answers each message once and in order, also when it or the server is killed and started again", { timeout: 300_000 }, async () => {
   const { token, url, ...rest } = await server();
   const folder = await mkdtemp(join(tmpdir(), "belfry-bot-"));
   undo.push(() => rm(folder, { recursive: true, force: true }));
@@ -75,6 +75,33 @@ test("the bot answers each message once, also when it is killed and started agai
   for (const text of ["two", "three"]) await (await alice.send("u:bot", { text })).settled;
   const second = await start();
   expect(await texts(alice, "u:bot", 6)).toEqual(["one", "you said: one", "two", "three", "you said: two", "you said: three"]);
+
+  const all = ["one", "two", "three"];
+  for (let round = 0; round < 2; round++) {
+    const say = async (n: number) => {
+      const text = `${round}-${n}`;
+      all.push(text);
+      await alice.send("u:bot", { text });
+    };
+    for (let n = 0; n < 10; n++) await say(n);
+    await rest.kill();
+    for (let n = 10; n < 12; n++) await say(n);
+    await rest.restart();
+    const shown = await texts(alice, "u:bot", 2 * all.length);
+    const answer = (text: string) => text.startsWith("you said: ");
+    expect(shown.filter((text) => !answer(text))).toEqual(all);
+    expect(shown.filter(answer)).toEqual(all.map((text) => `you said: ${text}`));
+  }
+  const rows = alice.messages("u:bot", { size: 100 }); // the reports are made up for
+  await when(rows, (state) => state.rows.every((row) => row.kind === "message" && (row.message.from === "bot" || row.receipt === "read")));
+  rows.close();
+
+  const twin = spawn(process.execPath, [program, url, "bot", token("bot"), join(folder, "data")], { stdio: ["ignore", "ignore", "pipe"] });
+  running.push(twin);
+  let said = "";
+  twin.stderr!.on("data", (text) => (said += String(text)));
+  expect(await new Promise((resolve) => twin.once("close", resolve))).toBe(1);
+  expect(said).toContain("blocked");
   second.kill("SIGTERM");
   expect(await new Promise((resolve) => second.once("exit", resolve))).toBe(0);
 });

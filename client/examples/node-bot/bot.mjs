@@ -32,10 +32,32 @@ async function answer({ id, conv, body, seq, time }) {
   const age = Date.now() - time;
   const retry = age < 0 || age >= 60_000;
   await client.send(conv, { text: `you said: ${body?.text ?? "nothing"}` }, { cid: `echo-${id}`, retry });
-  // On disk: it goes out, whatever happens to this process. That it is read is for people to see.
-  if (seq > 0) void client.readReport(conv, seq).catch(() => {});
+  // On disk: it goes out, whatever happens to this process.
+  read.set(conv, seq);
+  void report();
 }
 
-client.on("synced", () => console.log("ready"));
+// That a message is read is for people to see: what cannot be reported now is after the next login.
+const read = new Map();
+async function report() {
+  for (const [conv, seq] of read) {
+    try {
+      await client.readReport(conv, seq);
+      if (read.get(conv) === seq) read.delete(conv);
+    } catch (err) {
+      if (err.code === "not_found") read.delete(conv); // the conversation was deleted
+    }
+  }
+}
+
+client.on("synced", () => {
+  console.log("ready");
+  void report();
+});
+client.on("storage", ({ durability, cause }) => {
+  if (durability !== "memory") return;
+  console.error(`${folder} cannot be used: ${cause}`); // what it has answered would be forgotten
+  process.exit(1);
+});
 client.on("error", ({ code, message }) => console.error(`${code}: ${message}`));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => client.close());

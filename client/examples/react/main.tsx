@@ -25,8 +25,6 @@ function Line({ row }: { row: Row }) {
   }
 }
 
-const key = (row: Row) => (row.kind === "message" ? row.message.seq : row.kind === "gap" ? `gap ${row.to}` : row.cid);
-
 function Chat({ client, conv }: { client: Client; conv: string }) {
   const [draft, setDraft] = useState("");
   const { connection, outbox } = useStatus(client);
@@ -41,7 +39,7 @@ function Chat({ client, conv }: { client: Client; conv: string }) {
       <h1>{conv}</h1>
       <p role="status">{connection}{outbox > 0 && `, ${outbox} to send`}</p>
       {before === "more" && <button onClick={() => void older()}>Older</button>}
-      <ol aria-live="polite">{rows.map((row) => <Line key={key(row)} row={row} />)}</ol>
+      <ol aria-live="polite">{rows.map((row) => <Line key={row.key} row={row} />)}</ol>
       <form onSubmit={send}>
         <input aria-label="Message" value={draft} onChange={(event) => setDraft(event.target.value)} required />
         <button>Send</button>
