@@ -68,7 +68,7 @@ has put into the data folder.`,
 	f.StringSliceVar(&o.servers, "server", []string{defaultServer}, "URL of the server; of a cluster those of several nodes, to go on at another")
 	f.StringVar(&o.token, "token", "", "login token; empty signs one with the data folder's secret")
 	f.StringVar(&o.device, "device", "", "name of this device, for its sessions to replace each other; empty makes one up")
-	f.StringVar(&o.store, "store", "", "folder for messages and for what waits to be sent, a file per user and server; empty keeps nothing")
+	f.StringVar(&o.store, "store", "", "folder for messages and for what waits to be sent, a file per user and server; shown without a connection, too; empty keeps nothing")
 	f.StringVar(&o.data, "data", cli.DefaultData, "data folder of a development server")
 	return cmd
 }
@@ -129,7 +129,8 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 	var post func(any)
 	var show func() error
-	if inFile, outFile, ok := terminal(in, out); ok {
+	inFile, outFile, screen := terminal(in, out)
+	if screen {
 		ui := &tui{model: m, ctx: jobs}
 		ui.screen.colours = palette(os.Getenv("NO_COLOR") == "")
 		program := tea.NewProgram(ui, tea.WithContext(ctx), tea.WithInput(inFile), tea.WithOutput(outFile))
@@ -169,6 +170,9 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 	}()
 	m.net = net
+	if screen {
+		m.showStored()
+	}
 	if err := show(); err != nil {
 		return err
 	}

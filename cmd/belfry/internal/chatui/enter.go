@@ -79,7 +79,7 @@ func (m *model) send(text string) []job {
 		return nil
 	}
 	m.sending[out.CID()] = out
-	m.lastTyping = time.Time{}
+	m.guessed, m.lastTyping = false, time.Time{}
 	l := m.log(conv)
 	l.firstNew = 0
 	l.add(entry{cid: out.CID(), from: m.me, text: text, time: time.Now().UnixMilli()})

@@ -28,6 +28,7 @@ type model struct {
 	talks   bool // line mode: notes show messages, too, as nothing else does
 	logs    map[string]*transcript
 	current string // conversation on the screen; empty = none yet
+	guessed bool   // nobody has chosen it: the login may name another
 	state   client.State
 	offline bool // the user was told that the connection is down
 	synced  bool
@@ -118,6 +119,9 @@ func (m *model) stateChanged(state client.State) {
 		if !m.offline {
 			m.offline = true
 			m.noteInLineMode("No connection, trying again: %v", m.net.Err())
+			if m.talks && !m.synced {
+				m.listStored()
+			}
 		}
 	case client.StateClosed:
 		m.quit = true
@@ -272,7 +276,7 @@ func (m *model) syncedUp(e client.Synced) []job {
 	for _, lost := range e.Lost {
 		m.note("%d messages from %s went past the limits of the offline queue; /history has them", lost.Count, peer(lost.Conv.String()))
 	}
-	if m.current != "" {
+	if m.current != "" && !(m.guessed && len(e.Conversations) > 0) {
 		return m.open(m.current)
 	}
 	if len(e.Conversations) > 0 && !m.talks {
@@ -289,8 +293,11 @@ func (m *model) open(conv string) []job {
 	if old := m.logs[m.current]; old != nil && conv != m.current {
 		old.firstNew = 0
 	}
-	m.current = conv
+	m.current, m.guessed = conv, false
 	l := m.log(conv)
+	if !m.synced && m.storedPage(l) {
+		return nil // the rest comes with the login
+	}
 	var jobs []job
 	if l.unread > 0 {
 		l.firstNew = l.readSeq + 1
@@ -316,14 +323,10 @@ func (m *model) loaded(e historyPage) []job {
 		return nil
 	}
 	for i := range e.page.Messages {
-		msg := &e.page.Messages[i]
-		body, err := msg.BodyValue()
-		if err != nil {
-			continue
+		if entry, ok := entryOf(&e.page.Messages[i]); ok {
+			l.add(entry)
+			m.noteMessage(l, entry)
 		}
-		entry := entry{seq: msg.Seq, from: msg.From, text: bodyText(body), time: msg.Time}
-		l.add(entry)
-		m.noteMessage(l, entry)
 	}
 	if l.gapsFrom = e.page.From; !e.page.More {
 		l.complete = true
