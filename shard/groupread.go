@@ -193,7 +193,7 @@ func (s *State) GroupUpdatesAfter(id command.GroupID, after uint64, up *query.Up
 		return
 	}
 	g, c := u.group, &u.convs.items[0]
-	up.Through, up.Uncounted = u.arrival, !g.countsUnread()
+	up.Through, up.Uncounted = u.arrival, g.settings.StoresMessages && !g.countsUnread()
 	if g.eventsForgotten > after {
 		up.MissedEvents, up.MissedEventsTo = true, g.eventsForgotten
 	}

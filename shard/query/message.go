@@ -145,7 +145,7 @@ type Updates struct {
 	More    bool // a limit cut the read short
 	// Epoch is the store's epoch, which is part of a cursor.
 	Epoch uint64
-	// Uncounted says that the group counts no unread, as it is set now.
+	// Uncounted says that the group keeps messages and counts no unread, as it is set now.
 	Uncounted bool
 
 	buf  []byte // holds the byte fields of Messages

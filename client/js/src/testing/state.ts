@@ -158,7 +158,7 @@ export function shown(view: View, entry: Entry): Message {
 
 /** What entries and events say of a group that counts no unread. */
 export function countsOf(group: FakeGroup | undefined): { counts?: false } {
-  return group === undefined || group.settings.unread ? {} : { counts: false };
+  return group === undefined || group.settings.unread || !group.settings.stored ? {} : { counts: false };
 }
 
 /** The entry of a list of conversations. */

@@ -44,6 +44,11 @@ func TestContractGroupsThatCountNone(t *testing.T) {
 		alice.Request("setMember", obj{"group": room, "user": w.bob, "role": "admin"})
 		check(t, "another event", bob.counts(room, "roleChanged"), nil)
 
+		// A live group has no messages to count.
+		alice.Request("createGroup", obj{"group": w.user("show"), "kind": "live"})
+		alice.Request("setGroup", obj{"group": w.user("show"), "mutedAll": true})
+		check(t, "changed, live", alice.counts(w.user("show"), "changed"), nil)
+
 		// In every list.
 		r, m := alice.tells(room, "r1"), alice.tells(team, "m1")
 		bob.hears(r[0])
