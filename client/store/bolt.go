@@ -23,6 +23,11 @@ const lockTime = time.Second
 // that long.
 const initialMap = 8 << 20
 
+// fillPercent is how full pages are made that are split. Messages come at the end of their
+// conversation, so there is little to leave room for: at bbolt's half, a file is half as
+// large again, and a login writes half as many pages again.
+const fillPercent = 0.8
+
 var bucketName = []byte("belfry")
 
 // boltDB is a DB in a file. Its marks lie in a small file beside it, 8 bytes each, whose
@@ -139,6 +144,7 @@ func (d *boltDB) Update(f func(KV) error) error {
 			if err != nil {
 				return err
 			}
+			bucket.FillPercent = fillPercent
 			kv := &boltKV{bucket: bucket}
 			if err := f(kv); err != nil {
 				return err
