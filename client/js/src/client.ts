@@ -209,7 +209,7 @@ async function start(options: ClientOptions): Promise<{ store: Store; engine: En
     token: options.token,
     status: firstStatus(opened),
     load: () => import("./engine.ts"),
-    start: async (fenced, token) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }),
+    start: async (fenced, token, emptied) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, ...(emptied && { lost: true }), store: fenced }),
     // A store in memory is this tab's own, and so are its device and its socket.
     alone: store.durability === "memory" || !(options.tabs ?? canShare()),
   });

@@ -59,6 +59,7 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
   const { storage: first } = status;
   /** The store failed, or with undefined, works again. */
   const storeFailed = (err: StoreError | undefined) => {
+    if (err && err.failure !== "quota" && err.failure !== "broken") return; // another engine goes on
     const storage: StorageStatus = err ? { ...first, cause: err.failure === "quota" ? "quota" : "broken" } : first;
     if (storage.cause === status.storage.cause) return;
     setStatus({ storage });

@@ -1,7 +1,7 @@
 /** Keeps leaderships that are over from writing to the store. */
 import { type Change, type Store, StoreError } from "./store.ts";
 
-/** meta ["leader"]: the number of the newest leadership. meta ["over", n]: leadership n is over. */
+/** meta ["leader"]: the number of the newest leadership, which is greater than the store's life. meta ["over", n]: leadership n is over. */
 const LEADER = ["leader"];
 const over = (n: number) => ["over", n];
 
@@ -13,23 +13,25 @@ export interface Fenced {
   readonly store: Store;
   /** Ends the leadership before this one. Rejects as `fenced` if another one has done so meanwhile. */
   claim(): Promise<void>;
+  /** Whether it is the first one in the store's life. */
+  first(): boolean;
   /** Whether no other has claimed the store since. */
   holds(): Promise<boolean>;
 }
 
 /**
  * A new leadership over a store, whose writes the store refuses once there is another
- * one. Tells when it cannot go on: `fenced`, or the store is `closed`.
+ * one. Tells when it cannot go on: `fenced`, or the store is `closed`, or was emptied (`lost`).
  */
-export function fence(store: Store, ended: (why: "fenced" | "closed") => void): Fenced {
+export function fence(store: Store, ended: (why: "fenced" | "closed" | "lost") => void): Fenced {
   let mine = 0;
   let claimed: Promise<void> | undefined;
   const write = (changes: readonly Change[], n: number, relaxed?: boolean) =>
     store.write(changes, n, relaxed).catch((err: unknown) => {
-      if (err instanceof StoreError && (err.failure === "fenced" || err.failure === "closed")) ended(err.failure);
+      if (err instanceof StoreError && err.failure !== "quota" && err.failure !== "broken") ended(err.failure);
       throw err;
     });
-  const newest = async () => Number((await store.get("meta", LEADER)) ?? 0);
+  const newest = async () => Math.max(Number((await store.get("meta", LEADER)) ?? 0), store.life?.() ?? 0);
   const claim = () =>
     (claimed ??= newest()
       .then((last) => {
@@ -60,6 +62,7 @@ export function fence(store: Store, ended: (why: "fenced" | "closed") => void): 
       erase: () => store.erase(),
     },
     claim,
+    first: () => mine === (store.life?.() ?? 0) + 1,
     holds: async () => (await newest()) === mine,
   };
 }

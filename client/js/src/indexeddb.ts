@@ -4,7 +4,8 @@
  * Each table is an object store with the tables' keys, except that the outbox has the
  * numbers themselves, as its key generator gives them. In front of the keys lies the
  * number 0: it is there as long as the table is, so it tells whether a browser has
- * thrown that away. That all are gone tells a mark in localStorage.
+ * thrown that away. Its value in meta is the store's life. That all are gone tells a mark
+ * in localStorage.
  *
  * A page may be frozen at any time, and what it holds then is held for days. So a
  * transaction makes all of its requests at once and commits, without waiting for an
@@ -36,8 +37,9 @@ export interface IndexedDBOptions {
    */
   readonly persist?: boolean;
   /**
-   * After how many milliseconds without a database the store is one in memory. A tenth
-   * of that is waited for a user who is asked whether to keep it. Default: 2,000.
+   * After how many milliseconds without a database the store is one in memory, or where
+   * the browser has ended the connection, an operation fails. A tenth of that is waited
+   * for a user who is asked whether to keep it. Default: 2,000.
    */
   readonly openMs?: number;
   /** For tests: the version of the tables. Default: the current one. */
@@ -48,6 +50,9 @@ export interface IndexedDBOptions {
 const currentVersion = 1;
 const tables: readonly Table[] = ["messages", "conversations", "outbox", "meta"];
 const canary = 0;
+
+/** By how much a life is greater than the one before at least: than the numbers of the leaderships in it, too. */
+const lifeStep = 1_000;
 
 /** How long an erased database may take to go, once it is empty, in milliseconds: other tabs may be frozen. */
 const deleteMs = 2_000;
@@ -61,7 +66,7 @@ export function indexedDB({ persist = true, openMs = 2_000, version = currentVer
     const name = `belfry ${JSON.stringify([server, user])}`;
     let over = false;
     let blocked = false;
-    const opening = open(name, version, isKept(persist), openMs / 10, () => (blocked = true)).then(async (opened) => {
+    const opening = open(name, version, isKept(persist), openMs, () => (blocked = true)).then(async (opened) => {
       if (over) await opened.store.close(); // nobody waits for it any more
       return opened;
     });
@@ -94,13 +99,11 @@ const causes: Readonly<Record<string, Cause>> = {
 /** What errors of an open store mean. ConstraintError: only a fence is added rather than put. */
 const failures: Readonly<Record<string, StoreFailure>> = { QuotaExceededError: "quota", ConstraintError: "fenced" };
 
-async function open(name: string, version: number, kept: Promise<boolean>, keptMs: number, blocked: () => void): Promise<Opened> {
-  const link = linkTo(name, version, blocked);
+async function open(name: string, version: number, kept: Promise<boolean>, openMs: number, blocked: () => void): Promise<Opened> {
+  const link = linkTo(name, version, openMs, blocked);
   try {
-    const db = await link.db();
-    const lost = link.created() ? mark(name).has() : await mend(db);
-    mark(name).set();
-    const persistent = (await Promise.race([kept, after(keptMs)])) ?? false;
+    const lost = await link.open();
+    const persistent = (await Promise.race([kept, after(openMs / 10)])) ?? false;
     const store = storeOf(link, name, persistent ? "persistent" : "temporary");
     return { store, ...(!persistent && { cause: "notGranted" as const }), ...(lost && { lost }) };
   } catch (err) {
@@ -134,35 +137,55 @@ function mark(name: string): { has(): boolean; set(): void; remove(): void } {
   };
 }
 
-/** The connection to a database. A page that was frozen gets a new one. */
+/** The connection to a database. A page that was frozen gets a new one, and so does one whose connection the browser has ended. */
 interface Link {
+  /** Makes the first connection. Resolves to whether something was lost. */
+  open(): Promise<boolean>;
+  /** Rejects as `closed` if another tab has erased the database while this page was frozen. */
   db(): Promise<Database>;
-  /** Reports whether this has made the database. */
-  created(): boolean;
-  /** Reports whether it is closed for good: by us, for another tab's upgrade or erasure, or by the browser. */
+  life(): number;
+  /** Reports whether it is closed for good: by us, or for another tab's upgrade or erasure. */
   closed(): boolean;
   close(): void;
 }
 
-function linkTo(name: string, version: number, blocked: () => void): Link {
-  let made = false;
+function linkTo(name: string, version: number, openMs: number, blocked: () => void): Link {
+  let life = 0;
   let closed = false;
-  const connect = (first: boolean) =>
-    openDB(name, version, {
-      upgrade(db, oldVersion, _, tx) {
-        if (!first) return tx.abort(); // it was erased while the page was frozen
+  let ended = false; // by the browser, as it does when its user clears what sites have stored
+  let connection: Promise<Database> | undefined;
+
+  /** Connects, and mends what is there. Resolves to the connection and whether something was lost. */
+  const connect = async (mayMake: boolean): Promise<[Database, boolean]> => {
+    const first = Math.max(Date.now(), life + lifeStep);
+    let made = false;
+    const db: Database = await openDB(name, version, {
+      upgrade(of, oldVersion, _, tx) {
+        if (!mayMake) return tx.abort(); // it was erased while the page was frozen
         made = oldVersion === 0;
         for (const table of tables) {
-          if (db.objectStoreNames.contains(table)) continue;
-          const rows = db.createObjectStore(table, { autoIncrement: table === "outbox" });
-          rows.put(0, canary).catch(() => {}); // then opening fails too
+          if (of.objectStoreNames.contains(table)) continue;
+          const rows = of.createObjectStore(table, { autoIncrement: table === "outbox" });
+          rows.put(first, canary).catch(() => {}); // then opening fails too
         }
       },
       blocked,
       blocking: () => close(),
-      terminated: () => close(),
+      terminated() {
+        ended = true;
+        disconnect();
+      },
     });
-  let connection: Promise<Database> | undefined = connect(true);
+    try {
+      const [now, lost] = made ? [first, mark(name).has()] : await mend(db, first);
+      life = now;
+      mark(name).set();
+      return [db, lost];
+    } catch (err) {
+      db.close();
+      throw err;
+    }
+  };
   const disconnect = () => {
     connection?.then((db) => db.close()).catch(() => {});
     connection = undefined;
@@ -172,44 +195,89 @@ function linkTo(name: string, version: number, blocked: () => void): Link {
     disconnect();
     globalThis.document?.removeEventListener("freeze", disconnect);
   };
-  const reconnect = () =>
-    connect(false).catch((err: unknown) => {
-      close();
-      throw err;
+  const reconnect = async (): Promise<Database> => {
+    let over = false;
+    const connecting = connect(ended).then(([db]) => {
+      if (over) db.close();
+      return db;
     });
+    try {
+      const db = await Promise.race([connecting, after(openMs)]);
+      if (!db) throw new Error("the browser does not open the database again");
+      ended = false;
+      return db;
+    } catch (err) {
+      over = true;
+      connecting.catch(() => {});
+      if (!ended && nameOf(err) === "AbortError") close();
+      throw err;
+    }
+  };
   globalThis.document?.addEventListener("freeze", disconnect);
-  return { db: () => (connection ??= reconnect()), created: () => made, closed: () => closed, close };
+  return {
+    async open() {
+      const first = connect(true);
+      connection = first.then(([db]) => db);
+      connection.catch(() => {});
+      return (await first)[1];
+    },
+    db() {
+      if (connection) return connection;
+      const next = (connection = reconnect());
+      next.catch(() => {
+        if (connection === next) connection = undefined; // the next operation tries again
+      });
+      return next;
+    },
+    life: () => life,
+    closed: () => closed,
+    close,
+  };
 }
 
 /**
- * Reports whether a table was thrown away. Then nothing that is left can be relied on
- * but the outbox, whose entries need nothing else: the other tables are emptied.
+ * Resolves to the store's life, and whether a table was thrown away. Then nothing that is
+ * left can be relied on but the outbox, whose entries need nothing else: the other tables
+ * are emptied, and the next life begins.
  */
-async function mend(db: Database): Promise<boolean> {
-  const found = await transact(db, "readonly", tables, tables.map((table) => (tx) => tx.objectStore(table).get(canary)));
+async function mend(db: Database, next: number): Promise<[number, boolean]> {
+  const found = await canaries(db);
   const gone = tables.filter((_, i) => found[i] === undefined);
-  if (gone.length === 0) return false;
+  if (gone.length === 0) return [lifeOf(found), false];
   const others = tables.filter((table) => table !== "outbox");
   await transact(db, "readwrite", tables, [
-    ...gone.map((table): Request => (tx) => tx.objectStore(table).add(0, canary)), // fails if another tab has been faster
+    ...gone.map((table): Request => (tx) => tx.objectStore(table).add(next, canary)), // fails if another tab has been faster
+    (tx) => tx.objectStore("meta").put(next, canary),
     ...others.map((table) => change({ table, remove: {} })),
   ]).catch((err: unknown) => {
     if (nameOf(err) !== "ConstraintError") throw err;
   });
-  return true;
+  return [lifeOf(await canaries(db)), true];
+}
+
+function canaries(db: Database): Promise<unknown[]> {
+  return transact(db, "readonly", tables, tables.map((table) => (tx) => tx.objectStore(table).get(canary)));
+}
+
+function lifeOf(canaries: readonly unknown[]): number {
+  return Number(canaries[tables.indexOf("meta")]);
 }
 
 function storeOf(link: Link, name: string, durability: "persistent" | "temporary"): Store {
-  const run = async (mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[], durability?: "relaxed"): Promise<unknown[]> => {
+  const run = async (mode: IDBTransactionMode, of: readonly Table[], requests: readonly Request[], fence = Infinity, durability?: "relaxed"): Promise<unknown[]> => {
     if (link.closed()) throw new StoreError("closed");
     try {
-      return await transact(await link.db(), mode, of, requests, durability);
+      const db = await link.db();
+      if (fence < link.life()) throw new StoreError("lost");
+      return await transact(db, mode, of, requests, durability);
     } catch (err) {
+      if (err instanceof StoreError) throw err;
       throw new StoreError(link.closed() ? "closed" : (failures[nameOf(err)] ?? "broken"), { cause: err });
     }
   };
   return {
     durability,
+    life: link.life,
     async get(table, key) {
       const [value] = await run("readonly", [table], [(tx) => tx.objectStore(table).get(idbKey(table, key))]);
       return value as Value | undefined;
@@ -227,7 +295,7 @@ function storeOf(link: Link, name: string, durability: "persistent" | "temporary
         const over = ["over", fence];
         requests.unshift((tx) => tx.objectStore("meta").add(true, over), (tx) => tx.objectStore("meta").delete(over));
       }
-      await run("readwrite", [...of], requests, relaxed ? "relaxed" : undefined);
+      await run("readwrite", [...of], requests, fence, relaxed ? "relaxed" : undefined);
     },
     async append(table, value) {
       const [n] = await run("readwrite", [table], [(tx) => tx.objectStore(table).add(compact(value))]);

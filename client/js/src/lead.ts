@@ -23,6 +23,8 @@ const TOKEN_LEFT_MS = 30_000;
 /** A leadership, as its tab sees it. */
 export interface Leading {
   readonly engine: Engine;
+  /** The store had been emptied before it began. */
+  readonly emptied: boolean;
   /** The engine's, as all tabs use it. */
   readonly call: Engine["call"];
   /** Another tab is there, looked at or not. */
@@ -43,8 +45,10 @@ export interface Seat extends Pick<TabsOptions, "name" | "store" | "token" | "st
   readonly callTab: Channel<never>["call"];
   /** Tells all tabs. */
   pass(notice: Notice): void;
-  /** Another tab leads already. */
-  lost(): void;
+  /** Another tab leads already, or with `failed` the store was emptied: another engine is to be started. */
+  lost(failed?: boolean): void;
+  /** The store's when this tab opened it. */
+  readonly life: number;
   /** Ends this tab's client for good. */
   quit(code: ErrorCode, message: string): void;
   /** This leadership has ended. */
@@ -88,12 +92,13 @@ export async function startLeading(seat: Seat): Promise<Leading> {
     return fresh;
   };
 
-  const { store, claim, holds } = fence(seat.store, (why) => {
-    if (why === "fenced") seat.lost();
+  const { store, claim, first, holds } = fence(seat.store, (why) => {
+    if (why !== "closed") seat.lost(why === "lost");
     else seat.quit("storage", "the store was closed, by a newer version of this page or a sign-out");
   });
   await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
-  const engine = await seat.start(store, token);
+  const emptied = first() && (seat.store.life?.() ?? 0) > seat.life;
+  const engine = await seat.start(store, token, emptied);
 
   const finish = async (notice: Notice) => {
     // It may be our own successor that had us kicked, if we were suspended and have not heard of it.
@@ -119,6 +124,7 @@ export async function startLeading(seat: Seat): Promise<Leading> {
 
   return {
     engine,
+    emptied,
     look,
     async call(method, args, signal) {
       const answer = engine.call(method, args, signal);

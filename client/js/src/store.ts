@@ -49,6 +49,13 @@ export type Durability = "persistent" | "temporary" | "memory";
 export interface Store {
   readonly durability: Durability;
 
+  /**
+   * A number that is greater each time that the browser has thrown the content away, as
+   * of the operation that has settled last. A write whose fence is below it rejects as
+   * `lost`. Absent where what is open stays whole.
+   */
+  life?(): number;
+
   /** The value, undefined if there is none. */
   get(table: Table, key: Key): Promise<Value | undefined>;
 
@@ -82,8 +89,8 @@ export interface Store {
   erase(): Promise<void>;
 }
 
-/** Why a store failed: no room, closed by us or the browser, another tab writes now, or anything else. */
-export type StoreFailure = "quota" | "closed" | "fenced" | "broken";
+/** Why a store failed: no room, closed for good, another tab writes now, the content was thrown away, or anything else. */
+export type StoreFailure = "quota" | "closed" | "fenced" | "lost" | "broken";
 
 /** What a store rejects with. */
 export class StoreError extends Error {

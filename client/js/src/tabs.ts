@@ -37,8 +37,9 @@ export interface TabsOptions {
   /**
    * Makes the engine when this tab comes to lead, and another one when it does again.
    * It has nothing of the store in memory from before, and writes to no other one.
+   * `lost`: the browser has thrown away what the store had since this tab has opened it.
    */
-  start(store: Store, token: TokenSource): Promise<Engine>;
+  start(store: Store, token: TokenSource, lost: boolean): Promise<Engine>;
   /** Loads what `start` needs. */
   load?(): Promise<unknown>;
   /** There are no other tabs: leads at once. Another client that opens the store ends this one. */
@@ -99,9 +100,10 @@ export function shareTabs(o: TabsOptions): Engine {
   // While this tab holds the lock:
   let leading: Leading | undefined;
   let elected = false;
-  let failed = false; // the last engine did not start
+  let failed = false; // the last engine did not start, or what it relied on is gone
   let closing: Promise<void> = Promise.resolve(); // of the engine before
 
+  const life = o.store.life?.() ?? 0;
   // Lists of messages that are told before the teller is there it finds in the store.
   const first = newestTold(o.store).catch(() => 0);
   let teller: Teller | undefined;
@@ -142,9 +144,9 @@ export function shareTabs(o: TabsOptions): Engine {
   };
 
   /** Leads for as long as this tab holds the lock. */
-  const conduct = async (lost: AbortSignal): Promise<void> => {
+  const conduct = async (ended: AbortSignal): Promise<void> => {
     await closing;
-    if (lost.aborted) return;
+    if (ended.aborted) return;
     const id = randomID();
     let over = false;
     let release!: () => void;
@@ -161,6 +163,11 @@ export function shareTabs(o: TabsOptions): Engine {
       greet(true); // whoever took our place may have said so already
       release();
     };
+    const lost = (emptied = false) => {
+      if (over) return;
+      failed = emptied;
+      end();
+    };
     const pass = (notice: Notice) => {
       if (!over) channel?.tell({ of: id, notice });
       const { status: _, ...rest } = notice;
@@ -168,17 +175,18 @@ export function shareTabs(o: TabsOptions): Engine {
     };
     const begin = async () => {
       const [{ startLeading }] = await Promise.all([import("./lead.ts"), loadTeller(), o.load?.()]);
-      const started = await startLeading({ ...o, callTab, share, shared: () => shared, pass, quit, lost: end, over: () => over });
+      const started = await startLeading({ ...o, callTab, share, shared: () => shared, pass, quit, lost, life, over: () => over });
       if (over) return (closing = started.engine.close().catch(() => {}));
       leading = started;
       status = leading.engine.status();
       channel?.tell({ lead: id, status, token: shared });
       follow({ id, tab, over: false, call: leading.call });
       leading.look();
+      if (started.emptied) pass({ event: { name: "storage", of: status.storage } });
     };
     elected = true;
     failed = false;
-    lost.addEventListener("abort", end);
+    ended.addEventListener("abort", end);
     channel?.tell({ soon: true });
     begin().catch((err: unknown) => {
       if (over) return;

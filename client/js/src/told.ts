@@ -42,6 +42,7 @@ export function newTeller(store: Store, first: number, tell: (notice: Notice) =>
   let since = first; // all lists behind it, up to `heard`, were told here
   let heard = first;
   let marked = 0; // the newest list that is noted as handled, as far as this tab knows
+  let life = store.life?.() ?? 0;
   let own: Engine | undefined;
   let behind = false;
   let busy = false;
@@ -81,7 +82,11 @@ export function newTeller(store: Store, first: number, tell: (notice: Notice) =>
   };
 
   const catchUp = async (): Promise<void> => {
-    marked = own ? Number((await store.get("meta", ["handled"])) ?? 0) : Infinity;
+    const handled = Number((await store.get("meta", ["handled"])) ?? 0);
+    const now = store.life?.() ?? 0;
+    if (now > life) since = heard = 0; // the store was emptied, and numbers begin anew
+    life = now;
+    marked = own ? handled : Infinity;
     if (marked < since) {
       await stored(marked, since);
       since = 0;

@@ -65,4 +65,31 @@ inBrowsers((launch, name) => {
       await browser.close();
     });
   }
+
+  // Firefox has no command for it.
+  if (name === "chromium") {
+    test("storage that is cleared while tabs are open is filled again, and they say so", async () => {
+      const [alice, bob] = [`alice-${name}-cleared`, `bob-${name}-cleared`];
+      const browser = await launch();
+      const setup = { url: server.url, user: alice, peer: bob, desk: `http://127.0.0.1:${(desk.address() as AddressInfo).port}/${alice}` };
+      const tabs = [await browser.open(site.url("/")), await browser.open(site.url("/"))];
+      for (const tab of tabs) await tab.evaluate((of) => page.open(of), setup);
+      const sender = createClient({ url: server.url, user: bob, token: async () => server.token(bob), WebSocket });
+      const all = Array.from({ length: many }, (_, i) => i + 1);
+      for (const n of all) await (await sender.send(`u:${alice}`, n)).settled;
+      for (const tab of tabs) await tab.until((n) => page.status().synced && page.shown().length === n, many);
+
+      await tabs[0]!.cdp?.("Storage.clearDataForOrigin", { origin: site.origin, storageTypes: "all" });
+      await (await sender.send(`u:${alice}`, many + 1)).settled;
+      for (const tab of tabs) {
+        await tab.until((n) => page.status().synced && page.status().storage.lost === true && page.shown().length === n, many + 1);
+        expect(await tab.evaluate(() => page.shown())).toEqual([...all, many + 1]);
+        expect(await tab.evaluate(() => page.status().storage.durability)).not.toBe("memory");
+      }
+      await (await sender.send(`u:${alice}`, many + 2)).settled;
+      for (const tab of tabs) await tab.until((n) => page.shown().at(-1) === n && page.heardAll().at(-1) === n, many + 2);
+      await sender.close();
+      await browser.close();
+    });
+  }
 });

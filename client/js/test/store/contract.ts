@@ -208,13 +208,14 @@ export const contract: Readonly<Record<string, Case>> = {
     const name = newName();
     const one = await opened(subject, name);
     const two = subject.shared ? await opened(subject, name) : one;
-    await one.write([{ table: "messages", key: [1], value: "of one" }], 1);
-    await two.write([{ table: "meta", key: ["over", 1], value: true }], 2);
-    await refuses("a write of the first", one.write([{ table: "messages", key: [2], value: "late" }], 1), "fenced");
-    await refuses("an empty write of the first", one.write([], 1), "fenced");
-    await two.write([{ table: "messages", key: [3], value: "of two" }], 2);
+    const first = (one.life?.() ?? 0) + 1;
+    await one.write([{ table: "messages", key: [1], value: "of one" }], first);
+    await two.write([{ table: "meta", key: ["over", first], value: true }], first + 1);
+    await refuses("a write of the first", one.write([{ table: "messages", key: [2], value: "late" }], first), "fenced");
+    await refuses("an empty write of the first", one.write([], first), "fenced");
+    await two.write([{ table: "messages", key: [3], value: "of two" }], first + 1);
     equal("messages", await one.list("messages", {}), entries([[1], "of one"], [[3], "of two"]));
-    equal("meta", await one.list("meta", {}), entries([["over", 1], true]));
+    equal("meta", await one.list("meta", {}), entries([["over", first], true]));
     if (two !== one) await one.close();
     await two.erase();
   },
