@@ -98,13 +98,14 @@ function flow(pauseMs = 15): { stop(): Promise<void> } {
   return flowing;
 }
 
-async function open(browser: Browser): Promise<Tab> {
+async function open(browser: Browser, life?: number): Promise<Tab> {
   const tab = await browser.open(site.url("/"));
-  await join(tab);
+  await join(tab, life);
   return tab;
 }
-const join = (tab: Tab) =>
+const join = (tab: Tab, life?: number) =>
   tab.evaluate((of) => page.open(of), {
+    ...(life !== undefined && { life }),
     url: relay.url,
     user: alice,
     peer: bob.user,
@@ -361,6 +362,42 @@ inBrowsers((launch: Launch) => {
     await profile.remove();
   }, patience);
 });
+
+// Chromium only: Firefox has not come through this in time, and it is open why.
+inBrowsers((launch: Launch) => {
+  test("the browser is killed again and again as an application logs what comes: each message is in its log", async () => {
+    const profile = await makeProfile();
+    for (let life = 1; life <= rounds; life++) {
+      const browser = await launch({ profile });
+      const tab = await open(browser, life);
+      const then = sent;
+      flow(5); // none while no browser runs: only so many unread ones are kept for it
+      await tab.until((n) => (page.heardAll().at(-1) ?? 0) > n + 5, then);
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 300)); // any moment of what it does
+      await browser.kill();
+      await flowing?.stop();
+    }
+    const browser = await launch({ profile });
+    const tab = await open(browser, rounds + 1);
+    await tab.until(async (n) => new Set((await page.logged()).map(({ body }) => body)).size >= n, sent);
+    const log = await tab.evaluate(() => page.logged());
+    expect([...new Set(log.map(({ body }) => body))]).toEqual(range(1, sent));
+    const lastList = new Map(log.map(({ life, list }) => [life, list]));
+    const first = new Map<number, (typeof log)[number]>();
+    let again = 0;
+    for (const line of log) {
+      const before = first.get(line.body);
+      first.set(line.body, before ?? line);
+      if (!before) continue;
+      again++;
+      expect(line.life, "again in the same life").toBeGreaterThan(before.life);
+      expect(before.list, `again, after the handlers of its list had ended: ${JSON.stringify([before, line])}`).toBe(lastList.get(before.life));
+    }
+    console.log(`${browser.version}: killed ${rounds} times, ${sent} messages, ${first.size} in the log, ${again} of them again after a kill`);
+    await browser.close();
+    await profile.remove();
+  }, patience);
+}, "chromium");
 
 test("bob's client is not one of the tabs", async () => {
   await when(bob.status, ({ synced }) => synced);

@@ -1,5 +1,7 @@
 /** A page with a client of its own, that shares socket and store with the same page in other tabs. */
 
+import { type IDBPDatabase, openDB } from "idb";
+
 import type { Client, Message } from "../../../src/api.ts";
 import { createClient } from "../../../src/client.ts";
 import { indexedDB } from "../../../src/indexeddb.ts";
@@ -10,6 +12,15 @@ export interface Setup {
   /** Where tokens come from, and what is promised is told to. */
   readonly desk: string;
   readonly peer: string;
+  /** Names this page's life in the application's log, which is kept if it is given. */
+  readonly life?: number;
+}
+
+/** A line of the application's log: a message of the peer, and which list it came with. */
+export interface Logged {
+  readonly life: number;
+  readonly list: number;
+  readonly body: number;
 }
 
 let setup: Setup;
@@ -32,10 +43,30 @@ export function open(of: Setup): void {
     token: async () => (await fetch(`${of.desk}/token`)).text(),
   });
   client.on("messages", (messages) => heard.push(...messages.filter(fromPeer).map(({ body }) => body as number)));
+  const { life } = of;
+  let lists = 0;
+  if (life !== undefined) {
+    client.on("messages", (messages) => {
+      const list = ++lists;
+      return keep(messages.filter(fromPeer).map(({ body }) => ({ life, list, body: body as number })));
+    });
+  }
   client.status.subscribe(() => {
     if (ledAt === 0 && leads()) ledAt = Date.now();
   });
 }
+
+let application: Promise<IDBPDatabase> | undefined;
+const log = () => (application ??= openDB("application", 1, { upgrade: (db) => void db.createObjectStore("log", { autoIncrement: true }) }));
+/** Writes lines one by one: a kill may come between any two. */
+async function keep(lines: readonly Logged[]): Promise<void> {
+  for (const line of lines) {
+    const tx = (await log()).transaction("log", "readwrite", { durability: "strict" });
+    void tx.store.add(line);
+    await tx.done;
+  }
+}
+export const logged = async (): Promise<Logged[]> => (await log()).getAll("log") as Promise<Logged[]>;
 
 const fromPeer = (message: Message) => message.from === setup.peer;
 
