@@ -334,7 +334,8 @@ type Search struct {
 
 // SearchLocal returns the newest messages in the store whose bodies have the text in any of
 // their strings, keys of maps excepted, the newest one first. It reads all messages that
-// it searches: with 100,000 of them that takes some tenths of a second.
+// it searches, 100,000 of them in 0.16-0.18 s on two cores of a virtual machine
+// (go test -run xxx -bench Store/search ./client/store).
 func (c *Client) SearchLocal(s Search) ([]Message, error) {
 	find := store.Search{Text: s.Text, Words: s.Words, Limit: s.Limit}
 	if s.Limit < 0 || s.Limit > protocol.MaxMessages {

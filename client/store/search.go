@@ -19,8 +19,8 @@ type Search struct {
 }
 
 // Search returns the newest messages in which the text is found, the newest one first. It
-// reads all messages of the conversations: with 100,000 of them that takes some tenths
-// of a second.
+// reads all messages of the conversations: 100,000 of them in 0.16-0.18 s on two cores of a
+// virtual machine (go test -run xxx -bench Store/search ./client/store).
 func (t *Tx) Search(s Search) []protocol.Message {
 	match := matcher(s)
 	if match == nil {
