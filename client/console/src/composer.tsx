@@ -1,3 +1,4 @@
+import { useStatus } from "@belfry/client/react";
 import { useEffect, useId, useLayoutEffect, useRef, useState, type ClipboardEvent, type JSX, type KeyboardEvent } from "react";
 import { useModel } from "./context.ts";
 import { mentioned } from "./conv.ts";
@@ -5,8 +6,8 @@ import { useText } from "./i18n.ts";
 import { Icon } from "./icons.tsx";
 import { useLabel } from "./chat.tsx";
 
-/** What --max-body is by default, less what {"text": …} takes. */
-const maxBytes = 12 * 1024 - 16;
+/** Bytes of a body that {"text": …} takes beside the text. */
+const bodyBytes = 16;
 /** How often others are told that somebody is typing. */
 const typingMs = 3_000;
 const maxSuggestions = 6;
@@ -33,7 +34,9 @@ export function Composer({ conv, known, live }: { conv: string; known: readonly 
 
   const at = mentionBefore(text, caret);
   const suggestions = at && at.start !== dismissed ? known.filter((u) => u.toLowerCase().startsWith(at.part.toLowerCase()) && u !== at.part).slice(0, maxSuggestions) : [];
-  const tooLong = new TextEncoder().encode(text).length - maxBytes;
+  // Before the first login the server's limit is not known: what is too long then is refused.
+  const { limits } = useStatus(client);
+  const tooLong = limits ? new TextEncoder().encode(text).length + bodyBytes - limits.maxBody : 0;
 
   const write = (next: string): void => {
     setText(next);

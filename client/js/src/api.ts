@@ -1,7 +1,7 @@
 /** What an application sees of a client: its options, calls, views and events. */
 import type { Durability, OpenStore, Opened } from "./store.ts";
 import type {
-  Body, Codec, GapReason, Group, GroupEvent, Message, Operation, Operations, Pushes, Synced, WireCode,
+  Body, Codec, GapReason, Group, GroupEvent, Limits, Message, Operation, Operations, Pushes, Synced, WireCode,
 } from "./wire.ts";
 
 /**
@@ -111,6 +111,8 @@ export interface Status {
   readonly storage: StorageStatus;
   /** How many messages wait to be stored by the server, refused ones not counted. */
   readonly outbox: number;
+  /** What the server said of itself at the last login; absent before the first. A body of more than `maxBody` bytes is refused as `too_large`. */
+  readonly limits?: Limits;
   /** This tab holds the socket. */
   readonly leader: boolean;
 }
@@ -378,4 +380,4 @@ export interface Client {
   exportTrace(): Promise<Trace>;
 }
 
-export type { Body, Codec, Group, Message, Operation, Operations };
+export type { Body, Codec, Group, Limits, Message, Operation, Operations };

@@ -12,6 +12,7 @@ import { asking, deleteConversation, gone, listed, newMessage, receiver, type As
 import { dial, type Push, type Session } from "./session.ts";
 import { StoreError, type Opened, type Store } from "./store.ts";
 import { backoff, randomID, refreshIn, spread } from "./token.ts";
+import { newTies } from "./ties.ts";
 import { newTrace } from "./trace.ts";
 import type { Limits, Message, Operations } from "./wire.ts";
 import { abortable, within } from "./wait.ts";
@@ -84,6 +85,7 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
   };
   const outbox = newOutbox({ store, writer, user: options.user, now, failed, changed: () => setStatus({ outbox: outbox.count(), taken: outbox.taken() }) });
   await outbox.load();
+  const ties = newTies(tell, report);
   const request: Ask = async (...args) => {
     if (over) throw over;
     if (!ask) throw new BelfryError("offline");
@@ -134,13 +136,14 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
         },
       });
       take = (push) => {
+        if (push.op === "onGroupEvent" && (push.args.event === "dismissed" || push.args.users?.includes(options.user))) ties.left(push.args.group);
         if (push.op !== "onKicked") return receive(push);
         // The close that follows leaves no time for what waits.
         kicked = push.args.reason;
         tell({ event: { name: "kicked", of: push.args } });
       };
       pushes.forEach(take);
-      return { one, receive, ahead: ok.serverTime - Date.now(), kicked: () => kicked };
+      return { one, receive, limits: ok.limits, ahead: ok.serverTime - Date.now(), kicked: () => kicked };
     } catch (err) {
       one.close();
       throw err;
@@ -200,14 +203,16 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
       try {
         setStatus({ connection: "connecting" });
         const token = await askToken(reason);
-        const { one, receive, ahead, kicked } = await login(attempt, token);
+        const { one, receive, ahead, limits, kicked } = await login(attempt, token);
         session = one;
         ask = asking(one, receive);
         reason = "login";
         const { error: _, ...rest } = status;
         status = rest;
-        setStatus({ connection: "online", ahead });
+        setStatus({ connection: "online", ahead, limits });
         if (background) void one.request("setState", { background }).catch(() => {});
+        // Who is in no live group may not send there.
+        await ties.renew(one);
         outbox.online(ask);
         keepToken(one, token);
         const { code, reason: text } = await one.ended;
@@ -244,7 +249,9 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
       // What comes while a deletion is on its way is not deleted.
       const upTo = writer.entries.get(String(args.conv))?.newest;
       const effect = effects[op];
-      return request(op, args, effect && ((ok) => effect(writer, args as never, ok, upTo)), signal);
+      const ok = await request(op, args, effect && ((ok) => effect(writer, args as never, ok, upTo)), signal);
+      ties.note(op, args, ok);
+      return ok;
     },
     fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
     outbox: () => outbox.load().then(() => null),

@@ -20,7 +20,7 @@ const RETRY_AFTER_MS = 60_000;
 /** The most refused messages that are kept for the application to see; the oldest make room. */
 const MAX_REFUSED = 200;
 /** Refusals after which the same may succeed. */
-const PASSING = new Set<string>(["unavailable", "rate_limited", "internal", "offline", "closed", "unauthorized"]);
+export const PASSING = new Set<string>(["unavailable", "rate_limited", "internal", "offline", "closed", "unauthorized"]);
 
 interface Item {
   readonly key: number;

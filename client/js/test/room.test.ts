@@ -3,8 +3,7 @@ import { createClient } from "../src/client.ts";
 import { memoryStore } from "../src/memory.ts";
 import { StoreError, type Change, type Store } from "../src/store.ts";
 import { createFakeServer } from "../src/testing.ts";
-import "../src/engine.ts";
-import "../src/lead.ts";
+import "./peer.ts"; // loads what a client loads only when it is made
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

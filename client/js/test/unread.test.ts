@@ -2,8 +2,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Client } from "../src/api.ts";
 import { createClient } from "../src/client.ts";
-import "../src/engine.ts";
-import "../src/lead.ts";
+import "./peer.ts"; // loads what a client loads only when it is made
 import type { StoredConversation } from "../src/link.ts";
 import { memoryStore } from "../src/memory.ts";
 import { createFakeServer, type FakeServer } from "../src/testing.ts";
