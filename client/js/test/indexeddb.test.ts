@@ -85,12 +85,15 @@ test("a store that was emptied takes no writes of a leadership before, in whiche
 });
 
 test("a database that cannot be opened again fails what is asked, and is used once it can", async () => {
-  const { store: opened } = await indexedDB({ openMs: 50 })({ server, user: "late" });
-  const { store, ended } = await leading("late", opened);
+  const { opened, store, ended } = await leading("late");
   await endConnections({ clear: false });
   const silent = { addEventListener() {}, removeEventListener() {} } as unknown as IDBOpenDBRequest;
   vi.mocked(factory.open).mockReturnValueOnce(silent);
-  await expect(put(store, "a")).rejects.toMatchObject({ failure: "broken" });
+  vi.useFakeTimers({ toFake: ["setTimeout"] });
+  const refused = expect(put(store, "a")).rejects.toMatchObject({ failure: "broken" });
+  await vi.advanceTimersByTimeAsync(60_000);
+  vi.useRealTimers();
+  await refused;
   vi.mocked(factory.open).mockImplementationOnce(() => {
     throw new DOMException("not now", "UnknownError");
   });
