@@ -117,7 +117,10 @@ export interface Status {
   readonly leader: boolean;
 }
 
-/** An entry of the list of conversations. */
+/**
+ * An entry of the list of conversations. One that only messages of the outbox put there
+ * has `lastSeq` 0 if no message was ever in it, and the `time` of the newest of them.
+ */
 export interface Conversation {
   readonly conv: string;
   /** Newest seq that can be shown, 0 if there is none. */
@@ -179,6 +182,16 @@ export interface Pending {
    * refused. Resolves to whether it did.
    */
   cancel(): Promise<boolean>;
+}
+
+/** A message that waits in the outbox, or was refused and has not been taken back. */
+export interface Waiting {
+  readonly conv: string;
+  readonly cid: string;
+  readonly body: Body;
+  readonly state: Exclude<SendState, { state: "stored" }>;
+  /** When it was sent (Unix milliseconds); 0 if that was not noted. */
+  readonly time: number;
 }
 
 /** What `send` takes beside conversation and body. */
@@ -340,6 +353,8 @@ export interface Client {
    * its Pending, which is gone after a reload. Resolves to whether it did.
    */
   cancel(conv: string, cid: string): Promise<boolean>;
+  /** The messages that wait to be sent or were refused, of all tabs and earlier processes, in the order of `send`. */
+  outbox(): Promise<Waiting[]>;
   /** Sends to devices that are connected now, at most once, stored nowhere. Rejects with `offline` without a connection. */
   sendNow(conv: string, body: Body, options?: Omit<SendOptions, "ttl">): Promise<{ id: string; time: number }>;
   /** Tells the others that I am typing; dropped without a connection. */

@@ -1,5 +1,5 @@
 /** What an application gives, checked before anything is done with it. Each throws `bad_request`. */
-import { BelfryError, type ClientOptions, type PageOptions, type SendOptions } from "./api.ts";
+import { BelfryError, type ClientOptions, type Events, type PageOptions, type SendOptions } from "./api.ts";
 import type { Message } from "./wire.ts";
 
 export function wrong(field: string, rule: string): never {
@@ -41,6 +41,22 @@ export function checkSend(conv: string, { ttl, mentions, cid }: SendOptions): { 
   // Unlike every, from does not pass over what a list lacks.
   if (mentions && !(Array.isArray(mentions) && Array.from(mentions).every(wellFormed))) wrong("mentions", "must be a list of well-formed texts");
   return { ...(ttl !== undefined && { ttl }), ...(mentions && { mentions: [...mentions] }) };
+}
+
+export function checkWindow(conv: string, { size = 50, at = 1 }: { size?: number; at?: number }): void {
+  checkConv(conv);
+  checkWhole("size", size, 1, 100);
+  if (!(at >= 1)) wrong("at", "must be a seq, from 1 on");
+}
+
+const events: Record<keyof Events, true> = {
+  messages: true, sent: true, synced: true, readReport: true, readReceipt: true, recall: true, messagesDeleted: true,
+  conversationDeleted: true, conversationChanged: true, blocked: true, groupEvent: true, presence: true, typing: true,
+  skipped: true, kicked: true, storage: true, error: true,
+};
+
+export function checkEvent(name: string): void {
+  if (!Object.hasOwn(events, name)) wrong("name", "must be one of " + Object.keys(events).join(", "));
 }
 
 export function checkPage({ limit = 1, before, after, range }: PageOptions): void {

@@ -1,7 +1,7 @@
 /** A tab's client: it reads the store, appends to the outbox and asks the engine for all else. */
 import { BelfryError, type Client, type ClientOptions, type Status } from "./api.ts";
 import { checkBody } from "./body.ts";
-import { checkConv, checkMessage, checkOptions, checkPage, checkSend } from "./check.ts";
+import { checkConv, checkEvent, checkMessage, checkOptions, checkPage, checkSend, checkWindow, wrong } from "./check.ts";
 import { asValue, conversation, localPage, reachesBeyond } from "./history.ts";
 import { type Base, type Calls, type Engine, type EngineStatus, firstStatus, type Notice, type StoredSend } from "./link.ts";
 import { newHub } from "./listen.ts";
@@ -59,7 +59,12 @@ export function createClient(options: ClientOptions): Client {
     const { storage } = known;
     if (storage.cause || storage.lost) tell({ event: { name: "storage", of: storage } });
     return started;
-  })();
+  })().catch((err: unknown) => {
+    const failure = err instanceof BelfryError ? err : new BelfryError("storage", `the store could not be opened: ${String(err)}`, { cause: err });
+    const { code, message } = failure;
+    if (!closed) hear({ status: { ...known, connection: "closed", since: Date.now(), synced: false, error: { code, message } } });
+    throw failure;
+  });
   ready.catch(() => {});
   const store = ready.then((started) => started.store);
   store.catch(() => {});
@@ -88,11 +93,14 @@ export function createClient(options: ClientOptions): Client {
       subscribe: (fn) => listen((notice) => notice.status && fn()),
     },
     conversations: () => (list ??= conversationsView(base)),
-    messages: (conv, window) => messageWindow(base, conv, window),
+    messages(conv, window = {}) {
+      checkWindow(conv, window);
+      return messageWindow(base, conv, window);
+    },
 
     async send(conv, body, options = {}) {
       const { cid = randomID(), signal } = options;
-      const entry: StoredSend = { conv, cid, body: checkBody(body), tried: 0, ...checkSend(conv, options) };
+      const entry: StoredSend = { conv, cid, body: checkBody(body), queued: base.now(), tried: 0, ...checkSend(conv, options) };
       if (options.cid) entry.since = options.retry ? 0 : base.now(); // an earlier process may have sent it just now
       if (closed) throw new BelfryError("closed");
       const to = await abortable(store, signal);
@@ -120,6 +128,9 @@ export function createClient(options: ClientOptions): Client {
       return pending;
     },
     cancel,
+    async outbox() {
+      return (await import("./waiting.ts")).waitingIn(await store);
+    },
     async sendNow(conv, body, options = {}) {
       const { cid = randomID(), signal } = options;
       const args = { conv, cid, body: checkBody(body), ...checkSend(conv, options), ttl: 0 };
@@ -173,7 +184,10 @@ export function createClient(options: ClientOptions): Client {
     },
 
     request: (op, args, { signal } = {}) => request(op, args, signal),
-    on: (name, fn) => listen(({ event }) => event?.name === name && fn(event.of as never)),
+    on(name, fn) {
+      checkEvent(name);
+      return listen(({ event }) => event?.name === name && fn(event.of as never));
+    },
     async signOut() {
       await call("signOut", null).catch(async (err: unknown) => {
         // The engine is over, by a kick or for want of a token, and nobody else erases.
@@ -200,6 +214,7 @@ async function start(options: ClientOptions): Promise<{ store: Store; engine: En
   const names = { server: new URL(options.url).host, user: options.user };
   const open = (options.withoutStorage ? undefined : options.store) ?? openMemory;
   let opened = await open(names);
+  if (!opened?.store) wrong("store", "must open a store: it is what a call returns, as indexedDB()");
   const readable = await opened.store.list("conversations", { limit: 1 }).catch(() => undefined);
   if (!readable) opened = { ...(await openMemory(names)), cause: "corrupt" };
   const { store } = opened;

@@ -108,7 +108,7 @@ export async function startLeading(seat: Seat): Promise<Leading> {
     setTimeout(seat.pass, 0, notice);
   };
   engine.listen((notice) => {
-    if (notice.status?.connection === "closed") void finish(notice);
+    if (notice.status?.connection === "closed" || notice.event?.name === "kicked") void finish(notice);
     else seat.pass(notice);
   });
 

@@ -152,6 +152,8 @@ export interface StoredSend {
   readonly body: Body;
   readonly ttl?: number;
   readonly mentions?: readonly string[];
+  /** When it was put there, by the server's clock as far as that was known (Unix milliseconds). */
+  readonly queued?: number;
   /** When it was first written to a socket (Unix milliseconds); 0 = never. */
   readonly tried: number;
   /** The application gave the cid: from when on the server may know it (Unix milliseconds). Absent = as `tried`. */

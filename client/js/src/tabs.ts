@@ -270,7 +270,7 @@ export function shareTabs(o: TabsOptions): Engine {
       void (async () => {
         do await conduct(end.signal);
         while (failed && !end.signal.aborted);
-        if (!end.signal.aborted) quit("kicked", "another client has opened the store");
+        if (!end.signal.aborted) quit("closed", "another tab or client has opened the store; tabs share one in secure contexts alone (https, localhost)");
       })();
       return;
     }

@@ -1,6 +1,6 @@
 /** Views of a client's state and of its list of conversations. */
 import type { Conversation, Conversations, View } from "./api.ts";
-import type { Base, StoredConversation } from "./link.ts";
+import type { Base, StoredConversation, StoredSend } from "./link.ts";
 import { newHub } from "./listen.ts";
 import type { Store } from "./store.ts";
 import type { Message } from "./wire.ts";
@@ -49,6 +49,7 @@ const none: Conversations = { list: [], unreadTotal: 0, unreadUnmuted: 0, comple
  */
 export function conversationsView(base: Base): View<Conversations> {
   const entries = new Map<string, Conversation>();
+  const waitingOnly = new Set<string>(); // those that are there for what waits in the outbox
   let dirty = new Set<string>();
   let all = true;
 
@@ -62,12 +63,24 @@ export function conversationsView(base: Base): View<Conversations> {
       const rows = everything
         ? (await from.list("conversations", {})).map((entry) => entry.value)
         : await Promise.all([...names].map(async (conv) => (await from.get("conversations", [conv])) ?? { conv }));
-      const found = await Promise.all((rows as unknown as StoredConversation[]).map((row) => entryOf(from, row)));
+      const stored = new Map((rows as unknown as StoredConversation[]).map((row) => [row.conv, row]));
+      const waiting = new Map<string, number>();
+      if (everything || [...stored.values()].some(({ listed }) => !listed)) {
+        for (const { value } of await from.list("outbox", {})) {
+          const { conv, queued = 0 } = value as unknown as StoredSend;
+          if (everything || stored.has(conv)) waiting.set(conv, queued);
+        }
+      }
+      const found = await Promise.all(
+        [...new Set([...stored.keys(), ...waiting.keys()])].map((conv) => entryOf(from, conv, stored.get(conv), waiting.get(conv))),
+      );
       const complete = Boolean(await from.get("meta", ["listed"]));
       if (everything) entries.clear();
       for (const [conv, entry] of found) {
         if (entry) entries.set(conv, entry);
         else entries.delete(conv);
+        if (entry && !stored.get(conv)?.listed) waitingOnly.add(conv);
+        else waitingOnly.delete(conv);
       }
       view.publish(summary(view.getSnapshot(), [...entries.values()], complete));
     } catch {
@@ -80,28 +93,25 @@ export function conversationsView(base: Base): View<Conversations> {
     all = true;
     void read();
     return base.listen(({ changed }) => {
-      if (!changed?.conversations?.length && !changed?.all) return;
-      if (changed.all) all = true;
-      for (const conv of changed.conversations ?? []) dirty.add(conv);
-      void read();
+      if (changed?.all) all = true;
+      for (const conv of changed?.conversations ?? []) dirty.add(conv);
+      // What waits puts a conversation into the list that is not there otherwise.
+      for (const conv of changed?.outbox ?? []) if (!entries.has(conv) || waitingOnly.has(conv)) dirty.add(conv);
+      if (all || dirty.size > 0) void read();
     });
   });
   return view;
 }
 
-async function entryOf(store: Store, row: StoredConversation): Promise<readonly [string, Conversation | undefined]> {
-  const { conv, lastSeq, time, readSeq } = row;
-  if (!row.listed) return [conv, undefined];
+/** An entry of the list, if it belongs there: by what is stored, or by what waits in the outbox, of which the newest was put there at `waiting`. */
+async function entryOf(store: Store, conv: string, row: Partial<StoredConversation> = {}, waiting?: number): Promise<readonly [string, Conversation | undefined]> {
+  const { lastSeq = 0, time = 0, readSeq = 0, unread = 0, peerReadSeq = 0, muted = false, pinned = false, markedUnread = false } = row;
+  if (!row.listed && waiting === undefined) return [conv, undefined];
   const last = lastSeq ? ((await store.get("messages", [conv, lastSeq])) as unknown as Message | undefined) : undefined;
   return [
     conv,
     {
-      conv, lastSeq, time, readSeq,
-      unread: row.unread ?? 0,
-      peerReadSeq: row.peerReadSeq ?? 0,
-      muted: row.muted ?? false,
-      pinned: row.pinned ?? false,
-      markedUnread: row.markedUnread ?? false,
+      conv, lastSeq, time: row.listed ? time : waiting!, readSeq, unread, peerReadSeq, muted, pinned, markedUnread,
       ...(last?.id && { last }),
     },
   ];

@@ -96,6 +96,44 @@ test("what became of messages of an earlier process is told, and of those sent h
   expect(sent).toHaveLength(3); // what is taken back is not told
 });
 
+test("the outbox can be listed, with what earlier processes left and what was refused", async () => {
+  const store = memoryStore();
+  await store.append("outbox", { conv: "u:a", cid: "a", body: [1], tried: 0 });
+  const { client } = connect(store, ({ args }) => (args.conv === "u:b" ? { err: { code: "forbidden", message: "blocked" } } : undefined));
+  await settle();
+  await client.send("u:b", "b", { cid: "b" });
+  const time = Date.now();
+  await settle();
+  expect(await client.outbox()).toEqual([
+    { conv: "u:a", cid: "a", body: [1], time: 0, state: { state: "queued" } },
+    { conv: "u:b", cid: "b", body: "b", time, state: { state: "refused", code: "forbidden", message: "blocked" } },
+  ]);
+  await client.cancel("u:b", "b");
+  expect((await client.outbox()).map(({ cid }) => cid)).toEqual(["a"]);
+});
+
+test("windows and handlers of what there is not are refused", () => {
+  const { client } = connect(memoryStore(), stored);
+  const refused = (field: string) => expect.objectContaining({ code: "bad_request", message: expect.stringMatching(field) });
+  expect(() => client.messages("bob")).toThrow(refused("conv"));
+  for (const size of [0, 101, 2.5, NaN]) expect(() => client.messages("u:bob", { size })).toThrow(refused("size"));
+  for (const at of [0, NaN]) expect(() => client.messages("u:bob", { at })).toThrow(refused("at"));
+  client.messages("u:bob", { size: 100, at: Infinity });
+  expect(() => client.on("message" as "messages", () => {})).toThrow(refused("messages"));
+});
+
+test("a client whose store cannot be opened is closed, and says why", async () => {
+  const uncalled = (() => async () => ({ store: memoryStore() })) as unknown as NonNullable<ClientOptions["store"]>;
+  const failing = () => Promise.reject(new TypeError("no such folder"));
+  for (const [open, code, message] of [[uncalled, "bad_request", /^store: /], [failing, "storage", /no such folder/]] as const) {
+    const { client } = connect(memoryStore(), stored, { store: open });
+    await settle();
+    expect(client.status.getSnapshot()).toMatchObject({ connection: "closed", error: { code, message: expect.stringMatching(message) } });
+    await expect(client.send("u:bob", 1)).rejects.toMatchObject({ name: "BelfryError", code });
+    await expect(client.request("getGroups", {})).rejects.toMatchObject({ name: "BelfryError", code });
+  }
+});
+
 /** The Pendings of a client over a store, without an engine. */
 function pendings(store: Store) {
   const hub = newHub<Notice>();

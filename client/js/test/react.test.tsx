@@ -135,9 +135,9 @@ describe("in React", () => {
       return <>{useStatus(client).connection} {useConversations(client).list.map((c) => `${c.conv} ${c.last?.body}`)}</>;
     }
     const { node } = await mount(<Page />);
-    await shows(node, "online u:bob 2");
+    await shows(node, "online u:bob 2u:eve undefined");
     await act(async () => m.setOnline(false));
-    await shows(node, "waiting u:bob 2");
+    await shows(node, "waiting u:bob 2u:eve undefined");
   });
 
   test("who is typing is until their message, or 6 s", async () => {

@@ -55,6 +55,32 @@ describe("the list of conversations", () => {
     expect(told()).toBe(2);
   });
 
+  test("has conversations in which messages wait, or were refused, and nothing else is", async () => {
+    const { m, put, settled, view, told } = await open();
+    const send = (conv: string, queued: number, more = {}) => m.db.append("outbox", { conv, cid: `${conv} ${queued}`, body: 1, tried: 0, queued, ...more });
+    await settled(1);
+    await send("u:zoe", 20);
+    await send("u:gone", 30, { refused: { code: "forbidden", message: "" } });
+    const last = await send("u:zoe", 40);
+    await send("u:bob", 50); // in the list as it is
+    m.tell({ changed: { outbox: ["u:zoe", "u:gone", "u:bob"] } });
+    const { list, unreadTotal } = await settled(2);
+    expect(list.map((c) => [c.conv, c.time, c.lastSeq])).toEqual([["g:team", 1, 0], ["u:zoe", 40, 0], ["u:gone", 30, 0], ["u:eve", 9, 0], ["u:bob", 5, 1]]);
+    expect(unreadTotal).toBe(5);
+    // Another client of the store finds them there.
+    const other = conversationsView(m);
+    other.subscribe(() => {});
+    await vi.waitFor(() => expect(other.getSnapshot()).toEqual(view.getSnapshot()), 20_000);
+    await m.db.write([{ table: "outbox", remove: { from: [last], to: [last + 1] } }]);
+    m.tell({ changed: { outbox: ["u:zoe"] } });
+    expect((await settled(3)).list.find((c) => c.conv === "u:zoe")?.time).toBe(20);
+    await put(entry("u:zoe", 60, { lastSeq: 1 }));
+    await m.db.write([{ table: "outbox", remove: {} }]);
+    m.tell({ changed: { conversations: ["u:zoe"], outbox: ["u:zoe", "u:gone"] } });
+    expect((await settled(4)).list.map((c) => c.conv)).toEqual(["g:team", "u:zoe", "u:eve", "u:bob"]);
+    expect(told()).toBe(4);
+  });
+
   test("gathers what comes while it reads", async () => {
     const { m, put, view, settled, told } = await open();
     await settled(1);

@@ -363,7 +363,7 @@ describe("a window", () => {
     expect(shown(await quiet(w))).toEqual(["new"]);
   });
 
-  test("takes no number for the first seq, and for pages of the default size", async () => {
+  test("takes NaN for the first seq, and for pages of the default size", async () => {
     const m = model();
     add(m, 60, "bob", true);
     await m.commit();
