@@ -101,6 +101,7 @@ export function shareTabs(o: TabsOptions): Engine {
   let leading: Leading | undefined;
   let elected = false;
   let failed = false; // the last engine did not start, or what it relied on is gone
+  let takeBack: (() => void) | undefined; // the store that a client took with which this one cannot share it
   let closing: Promise<void> = Promise.resolve(); // of the engine before
 
   const life = o.store.life?.() ?? 0;
@@ -268,9 +269,15 @@ export function shareTabs(o: TabsOptions): Engine {
       const end = new AbortController();
       race = { steal: () => {}, end: () => end.abort() };
       void (async () => {
-        do await conduct(end.signal);
-        while (failed && !end.signal.aborted);
-        if (!end.signal.aborted) quit("closed", "another tab or client has opened the store; tabs share one in secure contexts alone (https, localhost)");
+        while (!end.signal.aborted) {
+          await conduct(end.signal);
+          if (failed || end.signal.aborted) continue;
+          const error = { code: "closed", message: "another client has opened the store; sharing it needs a secure context (https, localhost)" } as const;
+          if (typeof document === "undefined") return quit(error.code, error.message);
+          // It goes to the tab that somebody came to last.
+          deliver({ status: { ...status, connection: "waiting", error } });
+          await new Promise<void>((resolve) => (takeBack = resolve));
+        }
       })();
       return;
     }
@@ -299,6 +306,7 @@ export function shareTabs(o: TabsOptions): Engine {
     visible(now) {
       if (o.alone) leading?.look();
       else see();
+      if (now) takeBack?.();
       if (now) wake(); // a hidden tab's timers may be a minute late
     },
     online: wake,

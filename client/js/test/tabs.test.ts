@@ -508,8 +508,30 @@ test("without other tabs to share with, the one that opens the store last has it
   await pass();
   await expect(write(a.engines[1]!, "late")).rejects.toMatchObject({ failure: "fenced" });
   await pass();
-  expect(a.part.status()).toMatchObject({ connection: "closed", error: { code: "closed", message: expect.stringMatching(/secure context/) } });
+  expect(a.part.status()).toMatchObject({ connection: "waiting", error: { code: "closed", message: expect.stringMatching(/secure context/) } });
   await write(b.engines[0]!, "by b");
+  expect(leaders()).toEqual(["b"]);
+});
+
+test("without other tabs to share with, the one that somebody comes back to takes the store", async () => {
+  const a = open("a", { alone: true });
+  await pass();
+  const b = open("b", { alone: true });
+  await pass();
+  await expect(write(a.engines[0]!, "late")).rejects.toMatchObject({ failure: "fenced" });
+  const asked = ask(a); // waits
+  await pass();
+  for (const [back, other] of [[a, b], [b, a], [a, b]] as const) {
+    other.page.show(false);
+    back.page.show(false);
+    back.page.show(true);
+    await pass();
+    await expect(write(other.engines.at(-1)!, "late")).rejects.toMatchObject({ failure: "fenced" });
+    await pass();
+    expect([leaders(), other.part.status().connection]).toEqual([[back.page.name], "waiting"]);
+    await write(back.engines.at(-1)!, `by ${back.page.name}`);
+  }
+  expect(await asked).toBeTruthy();
 });
 
 test("whatever tabs do, one writes at a time, and once they rest one leads and every call is answered", async () => {
