@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -33,7 +35,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	conn, subprotocol, err := ws.Accept(w, r, &g.upgrade)
 	if err != nil {
 		g.metrics.accepts.WithLabelValues("refused").Inc()
-		g.log.Debug("websocket refused", "address", address, "error", err)
+		g.logRefused(r, address, err)
 		g.connectionDone()
 		return
 	}
@@ -43,6 +45,21 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request) {
 	}
 	g.metrics.accepts.WithLabelValues("ok").Inc()
 	g.run(s)
+}
+
+// maxOrigin is how much of an origin is logged, in bytes.
+const maxOrigin = 300
+
+// logRefused logs an upgrade that failed. A refused origin is nearly always a setting that
+// is missing, and the page that is refused cannot see the reason.
+func (g *Gateway) logRefused(r *http.Request, address string, err error) {
+	if !errors.Is(err, ws.ErrOrigin) {
+		g.log.Debug("websocket refused", "address", address, "error", err)
+		return
+	}
+	origin := r.Header.Get("Origin")
+	g.refusedOrigins.Log(g.log, slog.LevelWarn, "a websocket is refused: pages of this origin may connect if --allowed-origins names it",
+		"origin", origin[:min(len(origin), maxOrigin)], "host", r.Host[:min(len(r.Host), maxOrigin)], "address", address)
 }
 
 // checkHost refuses requests to a dev server that name another host than this

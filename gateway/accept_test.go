@@ -3,8 +3,10 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +59,10 @@ func TestOrigin(t *testing.T) {
 	} {
 		t.Run(tc.origin, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				e := newEdge(t, func(c *Config) { c.AllowedOrigins = []string{"app.example", "https://*.widgets.example"} })
+				var log bytes.Buffer
+				e := newEdge(t, func(c *Config) {
+					c.AllowedOrigins, c.Log = []string{"app.example", "https://*.widgets.example"}, slog.New(slog.NewTextHandler(&log, nil))
+				})
 				header := http.Header{}
 				if tc.origin != "" {
 					header.Set("Origin", tc.origin)
@@ -71,6 +76,10 @@ func TestOrigin(t *testing.T) {
 				}
 				if ws != nil {
 					ws.CloseNow()
+				}
+				synctest.Wait()
+				if told := strings.Contains(log.String(), "--allowed-origins") && strings.Contains(log.String(), tc.origin); told == tc.ok {
+					t.Errorf("log = %q, want the origin and the flag only if it is refused", log.String())
 				}
 			})
 		})

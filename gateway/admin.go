@@ -49,7 +49,10 @@ func (g *Gateway) AdminHandler() http.Handler {
 	mux.Handle("/", nothing)
 	if g.config.Operator != nil {
 		mux.Handle(OperatorPath, http.StripPrefix(strings.TrimSuffix(OperatorPath, "/"), g.config.Operator))
-		mux.Handle(strings.TrimSuffix(OperatorPath, "/"), nothing) // the mux would redirect it
+		toOperator := http.RedirectHandler(OperatorPath, http.StatusTemporaryRedirect)
+		mux.Handle("GET "+strings.TrimSuffix(OperatorPath, "/"), toOperator)
+		mux.Handle(strings.TrimSuffix(OperatorPath, "/"), nothing) // the mux would redirect other methods too
+		mux.Handle("GET /{$}", toOperator)                         // there is nothing else for people here
 	}
 	return g.checkHost(ExactPaths(mux, nothing))
 }

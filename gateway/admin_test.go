@@ -48,6 +48,26 @@ func TestAdminToken(t *testing.T) {
 
 // TestProfilesAreNotForAll: the command line may hold secrets, and pages of other
 // sites are not to have profiles taken.
+// Who opens the operations listener in a browser gets to the operator page, if there is one.
+func TestOperatorPageIsFound(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the page") })
+	with := newTestGateway(t, func(c *Config) { c.Operator = page })
+	for _, path := range []string{"/", "/operator"} {
+		r := get(with.AdminHandler(), "http://localhost"+path, nil)
+		if r.StatusCode != http.StatusTemporaryRedirect || r.Header.Get("Location") != OperatorPath {
+			t.Errorf("%s = %d to %q, want a redirect to %s", path, r.StatusCode, r.Header.Get("Location"), OperatorPath)
+		}
+		if r := get(newTestGateway(t, nil).AdminHandler(), "http://localhost"+path, nil); r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s = %d without the page, want 401", path, r.StatusCode)
+		}
+	}
+	post := httptest.NewRecorder()
+	with.AdminHandler().ServeHTTP(post, httptest.NewRequest("POST", "http://localhost/operator", nil))
+	if post.Code != http.StatusUnauthorized {
+		t.Errorf("POST /operator = %d, want 401", post.Code)
+	}
+}
+
 func TestProfilesAreNotForAll(t *testing.T) {
 	const token = "an-admin-token-of-16-bytes"
 	h := newTestGateway(t, func(c *Config) { c.AdminTokens = adminTokens(t, token+"\n") }).AdminHandler()

@@ -224,8 +224,8 @@ func (s *session) refuse(r request, err error) {
 		s.gateway.log.Error("request failed", "op", r.Op, "user", s.user, "session", s.id(), "error", err)
 	}
 	s.gateway.metrics.refusals.WithLabelValues(why.code).Inc()
-	if why.code == protocol.CodeRateLimited {
-		s.gateway.sick.limited(s, r.Op)
+	if why.code == protocol.CodeRateLimited && s.user != "" {
+		s.gateway.sick.limited(s.user, r.Op)
 	}
 	s.answer(r, frameRefusal, func(b []byte) []byte {
 		// Rounded up: a retry that is too early is refused again.

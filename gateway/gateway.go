@@ -63,6 +63,8 @@ type Gateway struct {
 	feeds     feeds
 	sick      sick
 
+	refusedLogins, refusedOrigins rareLog
+
 	mu           sync.Mutex
 	shuttingDown bool // new connections are refused
 	sessions     map[*session]struct{}

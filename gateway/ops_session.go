@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/belfry-im/belfry/gateway/auth"
@@ -15,49 +16,61 @@ import (
 // login handles login. It blocks the read loop until the store has answered, since no
 // other request could be handled before.
 func (s *session) login(r request) error {
-	err := s.tryLogin(r)
+	user, err := s.tryLogin(r)
 	outcome := "ok"
 	if err != nil {
 		outcome = refusalOf(err).code
 	}
 	s.gateway.metrics.logins.WithLabelValues(outcome).Inc()
-	return s.endRefused(r, err)
+	if outcome == protocol.CodeRateLimited {
+		s.gateway.sick.limited(user, r.Op) // refuse does not know of whom the login is
+	}
+	return s.endRefused(r, user, err)
 }
 
-// endRefused handles the error of a login or of a new token. If the token was refused or
-// the user is suspended, it refuses the request and ends the session. It returns any other
-// error.
-func (s *session) endRefused(r request, err error) error {
+// endRefused handles the error of a login or of a new token, which is of user; "" = that is
+// not known. If the token was refused or the user is suspended, it refuses the request and
+// ends the session. It returns any other error.
+func (s *session) endRefused(r request, user command.UserID, err error) error {
 	if err == nil {
 		return nil
 	}
 	why := closedBadToken
-	switch refusalOf(err).code {
+	refused := refusalOf(err)
+	switch refused.code {
 	case protocol.CodeUnauthorized:
 	case protocol.CodeForbidden:
 		why = closedSuspended
 	default:
 		return err
 	}
+	s.gateway.sick.loginRefused(user, refused.message)
+	s.gateway.refusedLogins.Log(s.gateway.log, slog.LevelInfo, "a login is refused", "user", user, "reason", refused.message, "address", s.address)
 	s.refuse(r, err)
 	s.end(why)
 	return nil
 }
 
-func (s *session) tryLogin(r request) error {
+// tryLogin logs in. user is whom the token is of, as far as its signature is valid.
+func (s *session) tryLogin(r request) (user command.UserID, err error) {
 	if s.hasLoggedIn() {
-		return &refusal{code: protocol.CodeBadRequest, message: "op: this session is logged in already"}
+		return s.user, &refusal{code: protocol.CodeBadRequest, message: "op: this session is logged in already"}
 	}
 	var args protocol.LoginArgs
 	if err := args.Decode(r.Args); err != nil {
-		return err
+		return "", err
 	}
-	g := s.gateway
 	id, err := s.verify(args.Token)
 	if err != nil {
-		return err
+		return command.UserID(id.User), err
 	}
-	user := command.UserID(id.User)
+	user = command.UserID(id.User)
+	return user, s.loginAs(user, id, r, &args)
+}
+
+// loginAs logs in a user whom a token has proved.
+func (s *session) loginAs(user command.UserID, id auth.Identity, r request, args *protocol.LoginArgs) error {
+	g := s.gateway
 	if wait, ok := g.memoryLogins.Ready(string(user)); !ok {
 		return &refusal{protocol.CodeUnavailable, "op: a session of this user has just been closed for memory", wait}
 	}
@@ -98,7 +111,7 @@ func (s *session) tryLogin(r request) error {
 	g.register(s, user)
 	g.sick.loggedIn(s)
 	s.checkKey()
-	s.sync = s.startSync(ctx, sync, &args)
+	s.sync = s.startSync(ctx, sync, args)
 	s.answerLogin(r)
 	return nil
 }
@@ -124,12 +137,13 @@ func (s *session) answerLogin(r request) {
 	s.wakeLocked()
 }
 
-// verify returns the identity that a token proves, or a refusal.
+// verify returns the identity that a token proves, or a refusal, and with that whom the token
+// is of, as auth.Verifier.Verify does.
 func (s *session) verify(token string) (auth.Identity, error) {
 	id, err := s.gateway.auth.Load().Verify(token)
 	if err != nil {
-		s.gateway.log.Debug("token refused", "address", s.address, "user", s.user, "error", err)
-		return auth.Identity{}, refusedToken(err)
+		s.gateway.log.Debug("token refused", "address", s.address, "user", id.User, "error", err)
+		return id, refusedToken(err)
 	}
 	id.Issued = min(id.Issued, s.gateway.backend.Now()) // whatever the clock of its issuer says
 	return id, nil
@@ -175,7 +189,7 @@ func (s *session) refreshToken(r request) error {
 		err = &refusal{code: protocol.CodeUnauthorized, message: "token: belongs to another user"}
 	}
 	if err != nil {
-		return s.endRefused(r, err)
+		return s.endRefused(r, s.user, err)
 	}
 	s.addPending(r)
 	s.submits.Add(1)
@@ -187,7 +201,7 @@ func (s *session) refreshToken(r request) error {
 		}
 		if err == nil {
 			s.replaceToken(r, id)
-		} else if err = s.endRefused(r, err); err != nil {
+		} else if err = s.endRefused(r, s.user, err); err != nil {
 			s.refuse(r, err)
 		}
 		s.removePending(r)

@@ -29,8 +29,9 @@ type sick struct {
 	closed  map[closedKind]*[keptClosed]inspect.Closed
 	closing map[closedKind]int // how many there were
 
-	logins  inspect.Often // by user and device
-	refused inspect.Often // by user and op
+	logins inspect.Often // by user and device
+	limits inspect.Often // refused by rate limits, by user and op
+	denied inspect.Often // refused logins, by user and reason
 }
 
 type closedKind struct {
@@ -60,11 +61,27 @@ func (k *sick) caughtUp(s *session) {
 func (k *sick) loggedIn(s *session) { k.logins.Add(string(s.user), s.device, time.Now()) }
 
 // limited notes that a rate limit has refused a request.
-func (k *sick) limited(s *session, op string) {
+func (k *sick) limited(user command.UserID, op string) {
 	if !requestOps[op] {
 		op = frameNames[frameUnknown] // a client makes up any number of others
 	}
-	k.refused.Add(string(s.user), op, time.Now())
+	k.limits.Add(string(user), op, time.Now())
+}
+
+// loginRefused notes that a login or a session's new token was refused. user is "" unless
+// the token's signature is valid, so that nobody can put names there.
+func (k *sick) loginRefused(user command.UserID, reason string) {
+	k.denied.Add(string(user), reason, time.Now())
+}
+
+// refusedLogins lists those that are of a user, or all.
+func (k *sick) refusedLogins(all bool, user string) (list []inspect.RefusedLogin) {
+	for _, c := range k.denied.All(time.Now()) {
+		if all || c.A == user {
+			list = append(list, inspect.RefusedLogin{User: c.A, Reason: c.B, Refused: c.Count, Last: c.Last})
+		}
+	}
+	return list
 }
 
 // ended notes that a session has ended and, if it was closed for being slow, silent or too
@@ -107,6 +124,11 @@ func (g *Gateway) InspectSessions(user string) []inspect.Session {
 	return list
 }
 
+// InspectRefused implements inspect.Sessions.
+func (g *Gateway) InspectRefused(user string) []inspect.RefusedLogin {
+	return g.sick.refusedLogins(false, user)
+}
+
 // InspectFrames implements inspect.Sessions.
 func (g *Gateway) InspectFrames(user string, session uint64) ([]inspect.Frame, bool) {
 	for _, s := range g.sessionsOf(command.UserID(user)) {
@@ -139,9 +161,11 @@ func (g *Gateway) InspectSick(limit int) (sick inspect.Sick) {
 	for _, c := range k.logins.Most(limit, time.Now()) {
 		sick.Reconnecting = append(sick.Reconnecting, inspect.Reconnecting{User: c.A, Device: c.B, Logins: c.Count, Last: c.Last})
 	}
-	for _, c := range k.refused.Most(limit, time.Now()) {
+	for _, c := range k.limits.Most(limit, time.Now()) {
 		sick.Limited = append(sick.Limited, inspect.Limited{User: c.A, Op: c.B, Refused: c.Count, Last: c.Last})
 	}
+	sick.Refused = k.refusedLogins(true, "")
+	sick.Refused = sick.Refused[:min(limit, len(sick.Refused))]
 	return sick
 }
 
@@ -149,7 +173,8 @@ func (g *Gateway) InspectSick(limit int) (sick inspect.Sick) {
 func (g *Gateway) InspectForget(user string) {
 	k := &g.sick
 	k.logins.Forget(user)
-	k.refused.Forget(user)
+	k.limits.Forget(user)
+	k.denied.Forget(user)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for kind, ring := range k.closed {

@@ -1,14 +1,22 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/belfry-im/belfry/gateway/auth/authtest"
 	"github.com/belfry-im/belfry/gateway/inspect"
 	"github.com/belfry-im/belfry/gateway/protocol"
+	"github.com/belfry-im/belfry/shard/command"
 )
 
 // What an operator sees of a user's sessions is what they are.
@@ -158,6 +166,74 @@ func TestReconnectingAndLimitedAreTold(t *testing.T) {
 		e.gateway.InspectForget("bob")
 		if sick := e.gateway.InspectSick(10); len(sick.Reconnecting)+len(sick.Limited) != 0 {
 			t.Errorf("once bob is forgotten: %+v", sick)
+		}
+	})
+}
+
+// Whoever is refused at the login is told of, with the reason and after one time, but only by
+// a name that a valid signature vouches for. The log has a line of the first of many.
+func TestRefusedLoginsAreTold(t *testing.T) {
+	both(t, func(t *testing.T, codec protocol.Codec) {
+		var log bytes.Buffer
+		e := newEdge(t, func(c *Config) { c.Log, c.LoginRate, c.LoginBurst = slog.New(slog.NewTextHandler(&log, nil)), 1, 1 })
+		sign := func(secret []byte, claims jwt.MapClaims) string {
+			return authtest.Sign(jwt.SigningMethodHS256, secret, "", claims)
+		}
+		past, later := time.Now().Add(-time.Hour).Unix(), time.Now().Add(time.Hour).Unix()
+		try := func(token, code string, n int) {
+			for range n {
+				e.dial(codec).refused("login", obj{"token": token, "device": "phone"}, code)
+			}
+		}
+		try(sign(testSecret, jwt.MapClaims{"sub": "bob", "exp": past}), "unauthorized", 3)
+		e.set(command.SetUser{Suspended: new(true)})
+		try(testToken("alice"), "forbidden", 1)
+		try(testToken("alice"), "rate_limited", 3)
+		try(sign([]byte("a secret that is not the server's"), jwt.MapClaims{"sub": "carol", "exp": later}), "unauthorized", 2)
+		try("garbage", "unauthorized", 1)
+		try(sign(testSecret, jwt.MapClaims{"sub": "not a user", "exp": later}), "unauthorized", 1)
+		dave := e.online("dave", codec)
+		dave.refused("refreshToken", obj{"token": sign(testSecret, jwt.MapClaims{"sub": "bob", "exp": later})}, "unauthorized")
+
+		told := func(list []inspect.RefusedLogin) map[string]int {
+			counts := make(map[string]int)
+			for _, r := range list {
+				if r.Last == 0 {
+					t.Errorf("%+v has no time", r)
+				}
+				counts[r.User+": "+r.Reason] += r.Refused
+			}
+			return counts
+		}
+		want := map[string]int{
+			"bob: token: exp has passed": 3, "alice: token: this user is suspended": 1, ": token: is not valid": 3,
+			": token: sub " + protocol.UserRule: 1, "dave: token: belongs to another user": 1,
+		}
+		sick := e.gateway.InspectSick(10)
+		if got := told(sick.Refused); !maps.Equal(got, want) {
+			t.Errorf("refused logins = %v, want %v", got, want)
+		}
+		if len(sick.Limited) != 1 || sick.Limited[0].User != "alice" || sick.Limited[0].Op != "login" || sick.Limited[0].Refused != 3 {
+			t.Errorf("limited = %+v, want logins of alice", sick.Limited)
+		}
+		if got := told(e.gateway.InspectRefused("bob")); !maps.Equal(got, map[string]int{"bob: token: exp has passed": 3}) {
+			t.Errorf("refused logins of bob = %v", got)
+		}
+		if list := e.gateway.InspectSick(1).Refused; len(list) != 1 {
+			t.Errorf("%d are listed, want 1", len(list))
+		}
+		e.gateway.InspectForget("bob")
+		if got := told(e.gateway.InspectRefused("bob")); len(got) != 0 {
+			t.Errorf("once bob is forgotten: %v", got)
+		}
+		if got := log.String(); strings.Count(got, "a login is refused") != 1 || !strings.Contains(got, `user=bob reason="token: exp has passed"`) {
+			t.Errorf("log = %s, want a line of bob", got)
+		}
+		time.Sleep(rareEvery)
+		log.Reset()
+		try("garbage", "unauthorized", 1)
+		if got := log.String(); !strings.Contains(got, `user="" reason="token: is not valid"`) || !strings.Contains(got, "unlogged=8") {
+			t.Errorf("log = %s, want a line that counts those before", got)
 		}
 	})
 }

@@ -80,8 +80,8 @@ type budget struct {
 
 // A memorySeen is what the last check of the memory has found, in bytes.
 type memorySeen struct {
-	shards                shard.Usage
-	used, other, resident int64
+	shards          shard.Usage
+	other, resident int64
 }
 
 // A shardMemory tells what one shard takes of this node's memory. *replica.Replica
@@ -194,7 +194,7 @@ func (b *budget) check(now time.Time) {
 	used := beside + int64(all.Held)
 	b.store.metrics.budget.show(&all, b.other+r.beside, r.resident)
 	b.seeing.Lock()
-	b.seen = memorySeen{all, used, b.other + r.beside, r.resident}
+	b.seen = memorySeen{all, b.other + r.beside, r.resident}
 	b.seeing.Unlock()
 
 	work, excess := uint32(cutoffWork), int64(0)

@@ -33,7 +33,7 @@ func (s *Store) memoryView() store.MemoryView {
 		free = -1
 	}
 	return store.MemoryView{
-		Limit: b.limit, Soft: b.percent(softPercent), Used: seen.used, Resident: seen.resident,
+		Limit: b.limit, Soft: b.percent(softPercent), Used: int64(seen.shards.Held) + seen.other, Reserved: b.reserved, Resident: seen.resident,
 		Messages: int64(seen.shards.Messages), Users: int64(seen.shards.Views), Dedupe: int64(seen.shards.Dedupe),
 		Letters: int64(seen.shards.Letters), Other: seen.other,
 		Full: s.memoryFull.Load(), DiskLow: s.diskLow.Load(), DiskFree: free, DiskReserve: max(s.cfg.DiskReserve, 0),

@@ -58,6 +58,7 @@ func TestFindMessageInSteps(t *testing.T) {
 func TestViewOfANode(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Limits.OfflineMaxMessages = 2
+	cfg.MemoryLimit, cfg.ReservedMemory = 8<<30, 4<<30
 	s := open(t, cfg)
 	for i := range byte(5) {
 		cmd := &command.Send{User: "alice", To: "bob", ID: idAt(s.Now(), i), CID: string('a' + rune(i)), Body: []byte{1}}
@@ -80,6 +81,10 @@ func TestViewOfANode(t *testing.T) {
 	v := s.View()
 	if len(v.Replicas) != 2 || v.Memory.DiskFree <= 0 || v.Memory.Used <= 0 {
 		t.Fatalf("view = %+v", v)
+	}
+	// What is set aside is not in use.
+	if v.Memory.Reserved != cfg.ReservedMemory || v.Memory.Used >= v.Memory.Reserved {
+		t.Errorf("memory = %+v", v.Memory)
 	}
 	for i, r := range v.Replicas {
 		age := time.Duration(s.Now()-r.Now) * time.Millisecond

@@ -24,14 +24,16 @@ func (a *API) inspectOperations() {
 		return a.operation(http.MethodGet, path, id, "Inspection", summary, description)
 	}
 	huma.Register(a.huma, get("/v1/users/{user}/sessions", "listSessions", "A user's sessions, in order of login.",
-		"What the store knows of each and, from the node that holds its connection, how it does. A session that no node holds is one whose node is gone, or that has just ended."),
+		"What the store knows of each and, from the node that holds its connection, how it does. A session that no node holds is one whose node is gone, or that has just ended. refusedLogins says why the user could not log in of late, as far as their tokens' signatures were valid."),
 		a.listSessions)
 	huma.Register(a.huma, get("/v1/users/{user}/sessions/{session}/frames", "listFrames", "The newest frames of a session, oldest first.",
 		"Ops, sizes and times of the last 16, never what was in them."), a.listFrames)
 	huma.Register(a.huma, get("/v1/users/{user}/conversations", "listConversations", "A user's one-to-one conversations, the newest first.",
 		"With their read cursors. Those that the user took off their recents are left out."), a.listConversations)
+	huma.Register(a.huma, get("/v1/users/{user}/blocked", "listBlocked", "Users whom a user has blocked, in order of name.",
+		"There is no list of those by whom the user is blocked: ask for each who may have done it."), a.listBlocked)
 	huma.Register(a.huma, get("/v1/sick", "getSick", "Sessions that do not do well.",
-		"Those whose ack is late, by unacked bytes; connections that were closed for being slow (4413), silent (4408) or too fast (4429); devices that log in again and again; users whom rate limits refused. Each node remembers a bounded number of each."),
+		"Those whose ack is late, by unacked bytes; connections that were closed for being slow (4413), silent (4408) or too fast (4429); devices that log in again and again; users whom rate limits refused; users whose token was refused, or who are suspended. Each node remembers a bounded number of each."),
 		a.getSick)
 	huma.Register(a.huma, get("/v1/nodes", "listNodes", "Memory and replicas of all nodes.",
 		"What takes the memory of each, how far back its shards keep messages, what limits took from whom of late, and how far its replicas are."), a.listNodes)
@@ -49,7 +51,8 @@ type MissingNodes struct {
 
 type listSessionsOutput struct {
 	Body struct {
-		Sessions []inspect.Session `json:"sessions" nullable:"false"`
+		Sessions []inspect.Session      `json:"sessions" nullable:"false"`
+		Refused  []inspect.RefusedLogin `json:"refusedLogins" nullable:"false" doc:"the most frequent reason first"`
 		MissingNodes
 	}
 }
@@ -76,6 +79,10 @@ func (a *API) listSessions(ctx context.Context, in *UserPath) (*listSessionsOutp
 		}
 		out.Body.Sessions = append(out.Body.Sessions, of)
 	}
+	for _, r := range reports {
+		out.Body.Refused = addRefused(out.Body.Refused, r.Refused)
+	}
+	out.Body.Refused = top(out.Body.Refused, len(out.Body.Refused), refusals)
 	return out, nil
 }
 
@@ -156,6 +163,40 @@ func (a *API) listConversations(_ context.Context, in *struct {
 	return out, nil
 }
 
+type listBlockedOutput struct {
+	Body struct {
+		Users []userName `json:"users" nullable:"false"`
+		More  bool       `json:"more" doc:"ask again, after the last of these"`
+	}
+}
+
+func (a *API) listBlocked(ctx context.Context, in *struct {
+	UserPath
+	After userName `query:"after" doc:"the last name of the page before"`
+	ListInput
+}) (*listBlockedOutput, error) {
+	ctx, cancel := a.waiting(ctx)
+	defer cancel()
+	if _, err := a.knownUser(ctx, in.User); err != nil {
+		return nil, err
+	}
+	q := &query.Blocked{User: command.UserID(in.User)}
+	if err := a.backend.Read(q); err != nil {
+		return nil, a.errorOf(err)
+	}
+	at, found := slices.BinarySearch(q.Users, command.UserID(in.After))
+	if found {
+		at++
+	}
+	blocked := q.Users[at:]
+	out := new(listBlockedOutput)
+	out.Body.Users, out.Body.More = []userName{}, len(blocked) > in.Limit
+	for _, user := range blocked[:min(in.Limit, len(blocked))] {
+		out.Body.Users = append(out.Body.Users, userName(user))
+	}
+	return out, nil
+}
+
 type topInput struct {
 	Limit int `query:"limit" default:"50" minimum:"1" maximum:"200" doc:"of each kind"`
 }
@@ -166,6 +207,7 @@ type sickOutput struct {
 		Closed       []inspect.Closed       `json:"closed" nullable:"false" doc:"the newest first"`
 		Reconnecting []inspect.Reconnecting `json:"reconnecting" nullable:"false" doc:"the most often first"`
 		Limited      []inspect.Limited      `json:"limited" nullable:"false" doc:"the most often first"`
+		Refused      []inspect.RefusedLogin `json:"refusedLogins" nullable:"false" doc:"the most often first"`
 		MissingNodes
 	}
 }
@@ -201,13 +243,34 @@ func (a *API) getSick(ctx context.Context, in *topInput) (*sickOutput, error) {
 				return true
 			})
 		}
+		b.Refused = addRefused(b.Refused, r.Sick.Refused)
 	}
+	b.Refused = top(b.Refused, in.Limit, refusals)
 	b.Behind = top(b.Behind, in.Limit, func(s *inspect.Session) int64 { return int64(s.UnackedBytes) })
 	b.Closed = top(b.Closed, in.Limit, func(c *inspect.Closed) int64 { return c.Time })
 	b.Reconnecting = top(b.Reconnecting, in.Limit, func(r *inspect.Reconnecting) int64 { return int64(r.Logins) })
 	b.Limited = top(b.Limited, in.Limit, func(l *inspect.Limited) int64 { return int64(l.Refused) })
 	return out, nil
 }
+
+// addRefused adds the refused logins at one node to those at others.
+func addRefused(list, more []inspect.RefusedLogin) []inspect.RefusedLogin {
+	for _, one := range more {
+		list = together(list, one, func(of, more *inspect.RefusedLogin) bool {
+			if of.User != more.User || of.Reason != more.Reason {
+				return false
+			}
+			of.Refused += more.Refused
+			if more.Last > of.Last {
+				of.Last, of.Node = more.Last, more.Node
+			}
+			return true
+		})
+	}
+	return list
+}
+
+func refusals(r *inspect.RefusedLogin) int64 { return int64(r.Refused) }
 
 // together adds one to the element of a list that merge lets it be part of, else to its end.
 func together[T any](list []T, one T, merge func(of, more *T) bool) []T {
@@ -227,8 +290,9 @@ func top[T any](list []T, limit int, of func(*T) int64) []T {
 
 type NodeMemory struct {
 	Limit       int64 `json:"limit" doc:"0 = none"`
-	Soft        int64 `json:"soft" doc:"past which messages are kept for less time"`
+	Soft        int64 `json:"soft" doc:"past which messages are kept for less time, all of reserved counted"`
 	Used        int64 `json:"used" doc:"garbage excluded"`
+	Reserved    int64 `json:"reserved" doc:"set aside for other: against limit and soft it counts instead of other, whatever that takes; 0 = nothing is"`
 	Resident    int64 `json:"resident" doc:"that the process has from the system"`
 	Messages    int64 `json:"messages"`
 	Users       int64 `json:"users" doc:"users, groups and conversations"`

@@ -41,6 +41,10 @@ func (fakeSessions) InspectSessions(user string) []inspect.Session {
 	return []inspect.Session{{User: user, Session: 1, Device: "phone", UnackedBytes: 70}, {User: user, Session: 2, Device: "laptop"}}
 }
 
+func (fakeSessions) InspectRefused(user string) []inspect.RefusedLogin {
+	return []inspect.RefusedLogin{{User: user, Reason: "token: exp has passed", Refused: 2, Last: 5}}
+}
+
 func (fakeSessions) InspectFrames(_ string, session uint64) ([]inspect.Frame, bool) {
 	return []inspect.Frame{{Time: 5, Op: "login", In: true, Bytes: 100}}, session <= 2
 }
@@ -49,6 +53,7 @@ func (f fakeSessions) InspectSick(int) inspect.Sick {
 	return inspect.Sick{
 		Behind: f.InspectSessions("bob"), Closed: []inspect.Closed{{Time: 7, Code: 4413, User: "bob"}},
 		Reconnecting: []inspect.Reconnecting{{User: "bob", Device: "phone", Logins: 9}}, Limited: []inspect.Limited{{User: "bob", Op: "send", Refused: 4}},
+		Refused: f.InspectRefused("bob"),
 	}
 }
 
@@ -60,8 +65,9 @@ type countingSessions struct {
 	forgot chan string
 }
 
-func (countingSessions) InspectSick(int) inspect.Sick {
+func (s countingSessions) InspectSick(int) inspect.Sick {
 	return inspect.Sick{
+		Refused:      append(s.InspectRefused("alice"), s.InspectRefused("bob")[0], inspect.RefusedLogin{User: "bob", Reason: "suspended", Refused: 3}),
 		Reconnecting: []inspect.Reconnecting{{User: "bob", Device: "phone", Logins: 9, Last: 5}},
 		Limited:      []inspect.Limited{{User: "bob", Op: "send", Refused: 4, Last: 5}, {User: "bob", Op: "typing", Refused: 3, Last: 6}},
 	}
@@ -87,6 +93,13 @@ func TestSickOfSeveralNodes(t *testing.T) {
 	limited := sick["limited"].([]any)
 	if len(limited) != 2 || limited[0].(obj)["refused"] != 8.0 || limited[1].(obj)["op"] != "typing" {
 		t.Errorf("limited = %v, want 8 sends and 6 typing", limited)
+	}
+	refused := sick["refusedLogins"].([]any)
+	if len(refused) != 3 || refused[0].(obj)["reason"] != "suspended" || refused[0].(obj)["refused"] != 6.0 {
+		t.Errorf("refusedLogins = %v, want 6 of bob, who is suspended, first of three", refused)
+	}
+	if of := s.must("GET", "/v1/users/bob/sessions", nil)["refusedLogins"].([]any); len(of) != 1 || of[0].(obj)["refused"] != 4.0 {
+		t.Errorf("refused logins of bob = %v, want 4 for one reason", of)
 	}
 	s.must("POST", "/v1/messages", obj{"from": "alice", "to": "u:bob", "cid": "1", "body": 1})
 	s.arrived("bob", "alice", 1)

@@ -164,8 +164,20 @@ var examples = map[string][]example{
 	},
 	"listSessions": {{
 		prepare: func(s *server) { s.login("ls-bob", "phone"); s.login("ls-bob", "laptop") },
-		path:    "/v1/users/ls-bob/sessions", check: has(`"device":"phone"`, `"device":"laptop"`, `"node":"there"`, `"unackedBytes":70`, `"missing":["gone"]`),
+		path:    "/v1/users/ls-bob/sessions", check: has(`"device":"phone"`, `"device":"laptop"`, `"node":"there"`, `"unackedBytes":70`, `"refusedLogins":[{"user":"ls-bob"`, `"missing":["gone"]`),
 	}},
+	"listBlocked": {
+		{
+			prepare: func(s *server) {
+				for _, target := range []command.UserID{"lb-carol", "lb-alice", "lb-dave"} {
+					s.propose(&command.Block{User: "lb-bob", Target: target})
+				}
+			},
+			path: "/v1/users/lb-bob/blocked?limit=2", check: has(`{"users":["lb-alice","lb-carol"],"more":true}`),
+		},
+		{path: "/v1/users/lb-bob/blocked?after=lb-carol", check: has(`{"users":["lb-dave"],"more":false}`)},
+		{path: "/v1/users/lb-bob/blocked?after=lb-x", check: has(`{"users":[],"more":false}`)},
+	},
 	"listFrames": {{path: "/v1/users/ls-bob/sessions/2/frames", check: has(`{"node":"there","frames":[{"time":5,"op":"login","in":true,"bytes":100}]}`)}},
 	"listConversations": {
 		{
@@ -176,7 +188,7 @@ var examples = map[string][]example{
 		{path: "/v1/users/nobody/conversations", check: has(`"conversations":[]`)},
 	},
 	"getSick": {
-		{check: has(`"behind":[{`, `"closed":[{"time":7,"node":"there","code":4413`, `"reconnecting":[{"user":"bob"`, `"limited":[{"user":"bob"`, `"missing":["gone"]`)},
+		{check: has(`"behind":[{`, `"closed":[{"time":7,"node":"there","code":4413`, `"reconnecting":[{"user":"bob"`, `"limited":[{"user":"bob"`, `"refusedLogins":[{"user":"bob","reason":"token: exp has passed"`, `"missing":["gone"]`)},
 		{path: "/v1/sick?limit=1"},
 	},
 	"listNodes":    {{prepare: send("n-alice", "u:n-bob", 1), check: has(`"node":"here"`, `"replicas":[{"shard":0,"leads":true,"term":`, `"lost":{"queue":{"messages":0`, `"missing":["gone"]`)}},

@@ -202,7 +202,8 @@ type TokenError string
 func (e TokenError) Error() string { return string(e) }
 
 // Verify verifies a token and returns what it says. The error is for the log; only a
-// TokenError may be told to the client.
+// TokenError may be told to the client. With a TokenError, the identity's User is whom the
+// token is of, "" if it names nobody; with any other error nothing is known of it.
 func (v *Verifier) Verify(token string) (Identity, error) {
 	// A map keeps the names exact; in a struct, sub would also be set from Sub.
 	claims := jwt.MapClaims{}
@@ -214,12 +215,22 @@ func (v *Verifier) Verify(token string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	subject, _ := claims["sub"].(string)
+	if !protocol.ValidUser(subject) {
+		subject = ""
+	}
 	if _, critical := parsed.Header["crit"]; critical {
-		return Identity{}, TokenError("crit names what this server does not know (RFC 7515, 4.1.11)")
+		return Identity{User: subject}, TokenError("crit names what this server does not know (RFC 7515, 4.1.11)")
 	}
 	id, err := v.identity(claims, time.Now())
-	id.Key = key
-	return id, err
+	if err != nil {
+		return Identity{User: subject}, err
+	}
+	id.User, id.Key = subject, key
+	if subject == "" {
+		return Identity{}, TokenError("sub " + protocol.UserRule)
+	}
+	return id, nil
 }
 
 // signer returns the key to verify a token with: the one that its kid names or,
@@ -241,7 +252,7 @@ func (v *Verifier) signer(t *jwt.Token, text string) (*Key, error) {
 	return nil, err
 }
 
-// identity checks the claims of a token whose signature is valid.
+// identity checks the claims but sub of a token whose signature is valid.
 func (v *Verifier) identity(claims jwt.MapClaims, now time.Time) (id Identity, err error) {
 	if c := v.config.Audience; c != "" {
 		if all, err := claims.GetAudience(); err != nil || !slices.Contains(all, c) {
@@ -265,7 +276,6 @@ func (v *Verifier) identity(claims jwt.MapClaims, now time.Time) (id Identity, e
 	if err != nil {
 		return id, err
 	}
-	subject, _ := claims["sub"].(string)
 	switch limit := now.Add(v.config.Leeway); {
 	case !hasExp:
 		return id, TokenError("exp must be set")
@@ -275,10 +285,8 @@ func (v *Verifier) identity(claims jwt.MapClaims, now time.Time) (id Identity, e
 		return id, TokenError("nbf lies ahead")
 	case iat.After(limit):
 		return id, TokenError("iat lies ahead")
-	case !protocol.ValidUser(subject):
-		return id, TokenError("sub " + protocol.UserRule)
 	}
-	id.User, id.Expires = subject, exp
+	id.Expires = exp
 	if !iat.IsZero() {
 		id.Issued = max(iat.UnixMilli(), 0)
 	}

@@ -26,7 +26,7 @@ const lookTimeout = 2 * time.Second
 type What string
 
 const (
-	WhatSessions What = "sessions" // of User
+	WhatSessions What = "sessions" // of User, and User's refused logins
 	WhatFrames   What = "frames"   // of Session of User
 	WhatSick     What = "sick"
 	WhatView     What = "view"
@@ -48,6 +48,7 @@ type Request struct {
 type Report struct {
 	Node     string          `json:"node"`
 	Sessions []Session       `json:"sessions,omitempty"`
+	Refused  []RefusedLogin  `json:"refused,omitempty"` // of User
 	Frames   []Frame         `json:"frames,omitempty"`
 	HasFrame bool            `json:"hasFrames,omitempty"` // the session is at this node
 	Sick     Sick            `json:"sick,omitzero"`
@@ -91,6 +92,7 @@ type Sick struct {
 	Closed       []Closed       `json:"closed"`       // for being slow, silent or too fast
 	Reconnecting []Reconnecting `json:"reconnecting"` // devices that log in often
 	Limited      []Limited      `json:"limited"`      // users whom rate limits refused
+	Refused      []RefusedLogin `json:"refused"`      // logins whose token or user was refused
 }
 
 // A Closed is a connection that the server closed.
@@ -126,6 +128,16 @@ type Limited struct {
 	Last    int64  `json:"last" doc:"ms"`
 }
 
+// A RefusedLogin is a user who could not log in, and why. A session's new token that is
+// refused, which ends it, counts too.
+type RefusedLogin struct {
+	User    string `json:"user" doc:"of a token whose signature is valid; empty = it is not valid, so that the name in it is nobody's word"`
+	Reason  string `json:"reason" doc:"what the client was told"`
+	Node    string `json:"node"`
+	Refused int    `json:"refused" doc:"at least so many within the last 10 to 20 minutes"`
+	Last    int64  `json:"last" doc:"ms"`
+}
+
 // A Setting is one that is not its default. The values of secrets are not told.
 type Setting struct {
 	Node    string `json:"node"`
@@ -139,6 +151,8 @@ type Setting struct {
 type Sessions interface {
 	// InspectSessions returns those of a user.
 	InspectSessions(user string) []Session
+	// InspectRefused returns the refused logins of a user, the most frequent reason first.
+	InspectRefused(user string) []RefusedLogin
 	// InspectFrames returns the newest frames of a session, oldest first; false if there is
 	// no such session here.
 	InspectFrames(user string, session uint64) ([]Frame, bool)
@@ -188,6 +202,7 @@ func (l *Local) Report(r *Request) Report {
 		switch r.What {
 		case WhatSessions:
 			report.Sessions = (*of).InspectSessions(r.User)
+			report.Refused = (*of).InspectRefused(r.User)
 		case WhatFrames:
 			report.Frames, report.HasFrame = (*of).InspectFrames(r.User, r.Session)
 		case WhatSick:
@@ -216,6 +231,11 @@ func (r *Report) name() {
 	}
 	for i := range r.Sick.Limited {
 		r.Sick.Limited[i].Node = r.Node
+	}
+	for _, refused := range [][]RefusedLogin{r.Refused, r.Sick.Refused} {
+		for i := range refused {
+			refused[i].Node = r.Node
+		}
 	}
 	if r.Settings != nil {
 		r.Settings = slices.Clone(r.Settings)

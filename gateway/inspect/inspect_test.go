@@ -145,7 +145,10 @@ func (s someSessions) InspectFrames(_ string, n uint64) ([]Frame, bool) {
 	}
 	return nil, false
 }
-func (someSessions) InspectForget(string)   {}
+func (someSessions) InspectForget(string) {}
+func (s someSessions) InspectRefused(user string) []RefusedLogin {
+	return []RefusedLogin{{User: user, Refused: len(s.list)}}
+}
 func (s someSessions) InspectSick(int) Sick { return Sick{Closed: []Closed{{Code: 4413}}} }
 
 func TestGather(t *testing.T) {
@@ -156,7 +159,8 @@ func TestGather(t *testing.T) {
 	a.Peers = &peers{others: []*Local{b, a}, lost: []string{"d"}, broken: []string{"c"}}
 
 	reports, missing := a.Gather(t.Context(), Request{What: WhatSessions, User: "bob"})
-	if len(reports) != 2 || reports[0].Node != "a" || reports[1].Sessions[0].Session != 2 || reports[1].Sessions[0].Node != "b" {
+	if len(reports) != 2 || reports[0].Node != "a" || reports[1].Sessions[0].Session != 2 || reports[1].Sessions[0].Node != "b" ||
+		len(reports[1].Refused) != 1 || reports[1].Refused[0].User != "bob" || reports[1].Refused[0].Node != "b" {
 		t.Errorf("reports = %+v", reports)
 	}
 	if !slices.Equal(missing, []string{"c", "d"}) {

@@ -12,7 +12,7 @@ const (
 	keptOften = 64
 	// often is the span of one count; what is told is of the last one to two.
 	often = 10 * time.Minute
-	// leastOften is from how many times on a pair is told of.
+	// leastOften is from how many times on it is told of what is no fault if it happens once.
 	leastOften = 3
 )
 
@@ -89,6 +89,12 @@ func (o *Often) turn(at time.Time) {
 
 // Most returns the limit pairs that came most often, and at least leastOften times.
 func (o *Often) Most(limit int, at time.Time) []Count {
+	list := slices.DeleteFunc(o.All(at), func(c Count) bool { return c.Count < leastOften })
+	return list[:min(limit, len(list))]
+}
+
+// All returns all pairs that it knows came at least once, those that came most often first.
+func (o *Often) All(at time.Time) []Count {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.turn(at)
@@ -104,7 +110,6 @@ func (o *Often) Most(limit int, at time.Time) []Count {
 			list[i].Last = max(list[i].Last, p.last)
 		}
 	}
-	list = slices.DeleteFunc(list, func(c Count) bool { return c.Count < leastOften })
 	slices.SortStableFunc(list, func(a, b Count) int { return cmp.Compare(b.Count, a.Count) })
-	return list[:min(limit, len(list))]
+	return list
 }

@@ -3,6 +3,7 @@ package ws
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,9 +21,12 @@ type Options struct {
 	Admission    *admission.Controller
 }
 
+// ErrOrigin means that pages of the request's origin may not connect.
+var ErrOrigin = errors.New("ws: origin is not allowed")
+
 // Accept upgrades a request and returns the chosen subprotocol, "" for none. If it
-// fails, it has answered the request: with 403 if the origin is not allowed, with 400
-// if the handshake is wrong.
+// fails, it has answered the request: with 403 if the origin is not allowed, which is
+// ErrOrigin, with 400 if the handshake is wrong.
 func Accept(w http.ResponseWriter, r *http.Request, o *Options) (c *Conn, subprotocol string, err error) {
 	hijack := &hijacker{ResponseWriter: w, admission: o.Admission}
 	shaken, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
@@ -32,6 +36,9 @@ func Accept(w http.ResponseWriter, r *http.Request, o *Options) (c *Conn, subpro
 	if err != nil {
 		if hijack.conn != nil {
 			hijack.conn.Close()
+		}
+		if hijack.status == http.StatusForbidden { // the library has no error for it
+			err = fmt.Errorf("%w: %w", ErrOrigin, err)
 		}
 		return nil, "", err
 	}
@@ -94,6 +101,12 @@ type hijacker struct {
 	http.ResponseWriter
 	admission *admission.Controller
 	conn      *Conn // set by Hijack
+	status    int   // of the answer; 0 = none is written as yet
+}
+
+func (h *hijacker) WriteHeader(status int) {
+	h.status = status
+	h.ResponseWriter.WriteHeader(status)
 }
 
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -13,6 +13,7 @@ type MemoryView struct {
 	Limit       int64 // 0 = none
 	Soft        int64 // past which messages are kept for less time
 	Used        int64 // garbage excluded
+	Reserved    int64 // for Other, which counts as so much against the limits, whatever it is; 0 = nothing is
 	Resident    int64 // that the process has from the system
 	Messages    int64
 	Users       int64 // users, groups, conversations
