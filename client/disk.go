@@ -47,6 +47,11 @@ type disk struct {
 	// the one that reset all.
 	resets map[protocol.Conv]uint64
 	busy   map[protocol.Conv]chan struct{} // conversations that are being filled
+	// What the user has read, by an answer of the session readIn that the store had before
+	// the onSynced of that: this says what was at the login. It grows to one per conversation.
+	read     map[protocol.Conv]readState
+	readIn   uint64
+	syncedIn uint64 // number of the session whose onSynced the store has had last
 
 	settled  chan struct{} // has a value if there is something to settle
 	calls    []*call       // kept calls that have ended and are on disk still; guarded by mu
@@ -61,6 +66,44 @@ type tails struct {
 	// the store follows it was told what is newer.
 	users  bool
 	groups map[protocol.Conv]bool
+}
+
+// A readState is what the server has said of a conversation in an answer.
+type readState struct {
+	seq    uint64 // the user has read up to here
+	unread int    // -1 = not told
+}
+
+// noteRead notes what the server has agreed to in a session, and reports whether the onSynced
+// of a later session says the same, or what is newer. It is called when the store is written.
+func (d *disk) noteRead(conv protocol.Conv, login uint64, to readState) (old bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if login <= d.syncedIn || login < d.readIn {
+		return login < d.syncedIn
+	}
+	if login > d.readIn {
+		d.readIn, d.read = login, make(map[protocol.Conv]readState)
+	}
+	if had, ok := d.read[conv]; ok {
+		to.seq = max(to.seq, had.seq)
+		if had.unread >= 0 && (to.unread < 0 || had.unread < to.unread) {
+			to.unread = had.unread
+		}
+	}
+	d.read[conv] = to
+	return false
+}
+
+// takeRead returns what noteRead has noted for the onSynced of a session.
+func (d *disk) takeRead(login uint64) (read map[protocol.Conv]readState) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.readIn == login {
+		read = d.read
+	}
+	d.read, d.syncedIn = nil, login
+	return read
 }
 
 func openDisk(cfg *Config) (*disk, error) {

@@ -103,6 +103,9 @@ func (s *session) keepSynced(t *store.Tx, p *protocol.Synced) {
 		s.c.disk.noteReset(allConvs, s.login)
 	}
 	t.Synced(p, s.user, !s.c.cfg.ManualRead)
+	for conv, r := range s.c.disk.takeRead(s.login) {
+		t.Confirm(conv, r.seq, r.unread, s.user)
+	}
 	t.MoveCursor(p.Cursor, groupCursors(p))
 }
 

@@ -71,7 +71,11 @@ func (c *Client) ReadReport(ctx context.Context, conv string, seq uint64) (unrea
 		return 0, err
 	}
 	var ok protocol.ReadReportOK
-	err = c.agree(ctx, of, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq}, func(t *store.Tx, newest uint64) {
+	err = c.agree(ctx, of, protocol.OpReadReport, &ok, &protocol.ReadReportArgs{Conv: of, Seq: seq}, func(t *store.Tx, newest, login uint64) {
+		if c.disk.noteRead(of, login, readState{seq, ok.Unread}) {
+			t.Read(of, seq, c.disk.User())
+			return
+		}
 		t.Reported(of, seq, ok.Unread, newest, c.disk.User())
 	})
 	return ok.Unread, err
@@ -94,7 +98,7 @@ func (c *Client) DeleteMessages(ctx context.Context, conv string, seqs ...uint64
 	if err != nil {
 		return err
 	}
-	return c.agree(ctx, of, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs}, func(t *store.Tx, _ uint64) {
+	return c.agree(ctx, of, protocol.OpDeleteMessage, nil, &protocol.DeleteMessageArgs{Conv: of, Seqs: seqs}, func(t *store.Tx, _, _ uint64) {
 		t.DeleteMessages(of, seqs, c.disk.User())
 	})
 }
@@ -134,7 +138,7 @@ func (c *Client) DeleteConversation(ctx context.Context, conv string, messages b
 		return err
 	}
 	args := &protocol.DeleteConversationArgs{Conv: of, Messages: messages}
-	return c.agree(ctx, of, protocol.OpDeleteConversation, nil, args, func(t *store.Tx, newest uint64) {
+	return c.agree(ctx, of, protocol.OpDeleteConversation, nil, args, func(t *store.Tx, newest, _ uint64) {
 		t.DeleteConversation(of, newest, messages, c.disk.User())
 	})
 }
@@ -154,9 +158,9 @@ func (c *Client) DeleteLocalConversation(conv string, messages bool) error {
 
 // agree makes a request as ask does, and writes into the store with f what the server has
 // agreed to, if the conversation is stored. newest is the seq that was the highest known to be
-// taken when the request was made. If that was reset meanwhile, seqs may name
+// taken when the request was made, login the number of the session with the answer. If that was reset meanwhile, seqs may name
 // other messages now, and nothing is written.
-func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok payload, args protocol.Args, f func(t *store.Tx, newest uint64)) error {
+func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok payload, args protocol.Args, f func(t *store.Tx, newest, login uint64)) error {
 	if !c.disk.stores(conv) {
 		return c.ask(ctx, op, ok, args)
 	}
@@ -168,9 +172,10 @@ func (c *Client) agree(ctx context.Context, conv protocol.Conv, op string, ok pa
 	if err := c.ask(ctx, op, ok, args); err != nil {
 		return err
 	}
+	login := c.disk.login.Load()
 	return c.store(conv, func(t *store.Tx) {
 		if c.disk.resetIn(conv) == reset {
-			f(t, newest)
+			f(t, newest, login)
 		}
 	})
 }

@@ -151,3 +151,71 @@ func TestAgreedBeforeReset(t *testing.T) {
 		})
 	}
 }
+
+// TestReadBeforeSynced: what is read between a login and its onSynced, by a report or by a send
+// to a group, stays read although onSynced says what was at the login. A cursor that is lower at
+// a later login was set back, and is taken over.
+func TestReadBeforeSynced(t *testing.T) {
+	group := func(read, unread int) frame {
+		return frame{"conv": "g:team", "lastSeq": 20, "time": 1, "readSeq": read, "unread": unread, "markedUnread": true, "cursor": "team"}
+	}
+	for _, tc := range []struct {
+		name         string
+		act          func(*testing.T, *Client, *peer)
+		read, unread int
+	}{
+		{"report", func(t *testing.T, c *Client, p *peer) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if unread, err := c.ReadReport(t.Context(), "g:team", 15); err != nil || unread != 4 {
+					t.Errorf("ReadReport = %d, %v, want 4", unread, err)
+				}
+			}()
+			p.ok(p.want("readReport"), frame{"unread": 4}) // one of five is the user's own
+			<-done
+		}, 15, 4},
+		{"send", func(t *testing.T, c *Client, p *peer) {
+			out, err := c.Queue("g:team", "hi", SendOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.ok(p.want("send"), frame{"id": ulidOf(21), "seq": 21, "time": 2})
+			if _, err := out.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}, 21, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *server, cfg Config) {
+				cfg.Store = Memory()
+				c := start(t, cfg)
+				want := func(when string, read, unread int) {
+					t.Helper()
+					synctest.Wait()
+					list, err := c.Conversations(0, 0)
+					if err != nil || len(list.List) != 1 || list.Unread != unread || int(list.List[0].ReadSeq) != read {
+						t.Errorf("%s: Conversations = %+v, %v, want %d unread, read up to %d", when, list, err, unread, read)
+					}
+				}
+				p, _ := s.login()
+				p.push("onSynced", frame{"cursor": "synced", "conversations": []any{group(10, 10)}})
+				want("first login", 10, 10)
+				p.ws.CloseNow()
+
+				p, _ = s.login()
+				tc.act(t, c, p)
+				p.push("onSynced", frame{"cursor": "synced", "conversations": []any{group(10, 10)}})
+				want("after onSynced", tc.read, tc.unread)
+				if list, err := c.Conversations(0, 0); err != nil || list.List[0].Marked {
+					t.Errorf("Conversations = %+v, %v, want it marked as unread no more", list, err)
+				}
+				p.ws.CloseNow()
+
+				p, _ = s.login()
+				p.push("onSynced", frame{"cursor": "synced", "conversations": []any{group(5, 15)}})
+				want("set back", 5, 15)
+			})
+		})
+	}
+}

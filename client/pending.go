@@ -208,6 +208,11 @@ func (c *Client) settleSome() error {
 				continue
 			}
 			a := call.send
+			read := readState{unread: -1} // no more marked as unread
+			if a.Conv.Group {
+				read.seq = r.Seq // the sender has read what is before it
+			}
+			d.noteRead(a.Conv, call.login, read)
 			t.Sent(&Message{
 				ID: r.ID, Conv: a.Conv, From: user, Seq: r.Seq, Time: r.Time, CID: []byte(a.CID),
 				Body: a.Body, TTL: a.TTL, Mentions: a.Mentions,

@@ -197,6 +197,19 @@ func (t *Tx) Reported(conv protocol.Conv, seq uint64, count int, newest uint64, 
 	t.setEntry(conv, &e)
 }
 
+// Confirm says again, after Synced, what the server has agreed to in that session meanwhile:
+// that the user has read a conversation up to seq. No more than most of what was there at the
+// login is unread then; -1 = not told.
+func (t *Tx) Confirm(conv protocol.Conv, seq uint64, most int, user string) {
+	if t.Disabled(conv) {
+		return
+	}
+	t.Read(conv, seq, user)
+	if e := t.entry(conv); most >= 0 && e.Unread > uint64(most) {
+		t.SetUnread(conv, most)
+	}
+}
+
 // Follow notes that the newest seq of a conversation is known: see Entry.Followed.
 func (t *Tx) Follow(conv protocol.Conv) {
 	if e := t.entry(conv); !e.Followed {
