@@ -168,6 +168,29 @@ func (t *Tx) findLast(conv protocol.Conv, e *Entry) {
 	}
 }
 
+// skipDeleted takes the newest message that is held for the last one, if that was deleted
+// on this device alone, or since the login that tells of it.
+func (t *Tx) skipDeleted(conv protocol.Conv, e *Entry) {
+	if e.LastSeq > 0 && t.runAt(conv, e.LastSeq).Kind == Deleted {
+		t.messages(conv, 1, e.LastSeq, true, func(m *record) bool {
+			e.LastSeq, e.Time = m.Seq, m.Time
+			return false
+		})
+	}
+}
+
+// deletedIn reports whether any of from..to was deleted.
+func (t *Tx) deletedIn(conv protocol.Conv, from, to uint64) bool {
+	for seq := from; seq <= to && t.err == nil; {
+		r := t.runAt(conv, seq)
+		if r.Kind == Deleted {
+			return true
+		}
+		seq = r.To + 1
+	}
+	return false
+}
+
 // Read notes that the user has read a conversation up to seq. One beyond the newest means
 // the newest.
 func (t *Tx) Read(conv protocol.Conv, seq uint64, user string) {
@@ -256,7 +279,8 @@ func (t *Tx) Unlist(conv protocol.Conv) {
 	}
 }
 
-// Synced takes over the lists of an onSynced that are whole. With autoRead what is unread
+// Synced takes over the lists of an onSynced that are whole, less what was deleted on this
+// device: the server may not know of it, or not have known yet. With autoRead what is unread
 // in one-to-one conversations has been pushed, and counts as read.
 func (t *Tx) Synced(p *protocol.Synced, user string, autoRead bool) {
 	for t.Sweep(user) == sweptAtOnce { // the server counts none of these
@@ -270,16 +294,20 @@ func (t *Tx) Synced(p *protocol.Synced, user string, autoRead bool) {
 			}
 			named[c.Conv] = true
 			e := t.entry(c.Conv)
-			e.Listed, e.Followed = true, true
+			e.Listed, e.Followed = e.Listed || e.Floor == 0 || c.LastSeq > e.Floor, true
+			e.End = max(e.End, c.LastSeq)
 			if c.LastSeq >= e.LastSeq {
 				e.LastSeq, e.Time = c.LastSeq, c.Time
+				t.skipDeleted(c.Conv, &e)
 			}
-			e.End = max(e.End, c.LastSeq)
 			e.ReadSeq = c.ReadSeq
 			e.PeerReadSeq = max(e.PeerReadSeq, c.PeerReadSeq)
 			e.Unread = uint64(c.Unread)
 			if autoRead && !c.Conv.Group {
 				e.ReadSeq, e.Unread = max(e.ReadSeq, e.LastSeq), 0
+			}
+			if e.Floor > e.ReadSeq || t.deletedIn(c.Conv, e.base()+1, e.End) {
+				t.lower(&e, c.Conv, 0, user)
 			}
 			e.Muted, e.Pinned, e.Marked, e.Uncounted = c.Muted, c.Pinned, c.Marked, c.Uncounted
 			t.setEntry(c.Conv, &e)
