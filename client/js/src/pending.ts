@@ -2,10 +2,6 @@
 import { BelfryError, type Pending, type SendState } from "./api.ts";
 import type { Base, Settled, StoredSend } from "./link.ts";
 import { gather, liveView } from "./views.ts";
-import type { Message } from "./wire.ts";
-
-/** Among how many of a conversation's newest rows a message is looked for whose news was lost. */
-const SENT_AMONG = 500;
 
 export interface Pendings {
   follow(send: StoredSend): Pending;
@@ -16,7 +12,11 @@ export interface Pendings {
 /** `cancel` is the client's; `found` is told of what was settled without any news of it. */
 export function newPendings(base: Base, cancel: (conv: string, cid: string) => Promise<boolean>, found: (settled: readonly Settled[]) => void): Pendings {
   const waiting = new Map<Pending, (as: Settled | BelfryError) => void>();
-  const lookUp = gather(async () => found(await settledOf(base, [...waiting.keys()]).catch(() => [])));
+  const look = async () => {
+    const { settledOf } = await import("./waiting.ts");
+    found(await settledOf(await base.store, base.user, [...waiting.keys()]));
+  };
+  const lookUp = gather(() => look().catch(() => {})); // what fails is tried by the next one
 
   base.listen(({ settled = [], changed, status }) => {
     for (const [pending, end] of waiting) {
@@ -52,23 +52,4 @@ export function newPendings(base: Base, cancel: (conv: string, cid: string) => P
 
 function isOf(one: { readonly conv: string; readonly cid?: string }, { conv, cid }: Pending): boolean {
   return one.conv === conv && one.cid === cid;
-}
-
-/** What became of messages, as the store says; it leaves out those that wait, and those of which it cannot be told. */
-async function settledOf({ store: opening, user }: Base, pendings: readonly Pending[]): Promise<Settled[]> {
-  const store = await opening;
-  const found: Settled[] = [];
-  const outbox = (await store.list("outbox", {})).map(({ value }) => value as unknown as StoredSend);
-  for (const conv of new Set(pendings.map((pending) => pending.conv))) {
-    const rows = await store.list("messages", { from: [conv], to: [conv, ""], limit: SENT_AMONG, reverse: true });
-    const sent = rows.map(({ value }) => value as unknown as Message).filter(({ from }) => from === user);
-    for (const pending of pendings.filter((one) => one.conv === conv)) {
-      const { cid } = pending;
-      const send = outbox.find((one) => isOf(one, pending));
-      const message = sent.find((one) => isOf(one, pending));
-      if (send?.refused) found.push({ conv, cid, state: "refused", code: send.refused.code, message: send.refused.message });
-      else if (!send && message) found.push({ conv, cid, state: "stored", id: message.id, seq: message.seq, time: message.time });
-    }
-  }
-  return found;
 }

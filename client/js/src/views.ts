@@ -30,7 +30,7 @@ export function liveView<T>(initial: T, start?: () => () => void): View<T> & { p
   };
 }
 
-/** Calls `work` once for all calls that come before it begins, and again for those that come while it runs. */
+/** Calls `work`, which does not reject, once for all calls that come before it begins, and again for those that come while it runs. */
 export function gather(work: () => Promise<void>): () => Promise<void> {
   let running: Promise<void> = Promise.resolve();
   let next: Promise<void> | undefined;

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 
-const most = 12 * 1024;
+/** Bytes with min+gzip; the budget is 12 KB. */
+const most = 12_220;
 
 /** What a tab loads with the client is small: the engine comes behind it, in the tab that leads, and the search when it is used. */
-test("the first load is at most 12 KB min+gzip", async () => {
+test("the first load is small", async () => {
   const { outputFiles, metafile } = await build({
     entryPoints: [join(import.meta.dirname, "../src/index.ts")],
     bundle: true, minify: true, format: "esm", target: "es2022", splitting: true, write: false, outdir: "out", metafile: true, logLevel: "silent",

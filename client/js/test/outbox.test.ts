@@ -7,6 +7,8 @@ import { newHub } from "../src/listen.ts";
 import { memoryStore } from "../src/memory.ts";
 import { newPendings } from "../src/pending.ts";
 import type { Store } from "../src/store.ts";
+// Loaded before any test sets the clock.
+import "../src/waiting.ts";
 import { loginOK, playServer, synced, type Answer } from "./peer.ts";
 
 let clients: Client[] = [];
@@ -170,6 +172,14 @@ test("when another tab leads, one look into the store tells what became of all m
   ]);
   expect(all.filter((one) => one.state.getSnapshot().state !== "queued").map((one) => `${one.conv} ${one.cid}`)).toEqual(["u:bob c1", "u:bob c2"]);
   expect(await all[1]!.settled).toEqual({ state: "refused", ...refused });
+  // A store that fails is asked again the next time.
+  list.mockRejectedValueOnce(new Error("disk"));
+  hub.tell({ changed: { all: true } });
+  await settle();
+  await store.write([{ table: "messages", key: ["u:carl", 1], value: { ...row, conv: "u:carl", from: "alice", cid: "c7", seq: 1 } }]);
+  hub.tell({ changed: { all: true } });
+  await settle();
+  expect(found.slice(2)).toEqual([{ conv: "u:carl", cid: "c7", state: "stored", id: "x", seq: 1, time: 7 }]);
 });
 
 test("what is settled is followed no more", async () => {
