@@ -81,7 +81,8 @@ export interface WebSocketLike {
   binaryType: string;
   readonly bufferedAmount: number;
   readonly protocol: string;
-  send(data: string | Uint8Array<ArrayBuffer>): void;
+  /** Bytes are a `Uint8Array<ArrayBuffer>`, in words that TypeScript before 5.7 knows. */
+  send(data: string | (Uint8Array & { readonly buffer: ArrayBuffer })): void;
   close(code?: number, reason?: string): void;
   onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;

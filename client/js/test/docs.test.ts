@@ -23,8 +23,9 @@ test("llms.txt names files that are there, and exports that the package has", as
 });
 
 test("every exported thing has a doc comment", { timeout: 600_000 }, async () => {
-  const manifest = JSON.parse(await readFile(join(js, "package.json"), "utf8")) as { exports: Record<string, { types: string }> };
-  const entries = Object.values(manifest.exports).map(({ types }) => join(js, types.replace("./dist/", "src/").replace(".d.ts", ".ts")));
+  const manifest = JSON.parse(await readFile(join(js, "package.json"), "utf8")) as { exports: Record<string, string | { types: string }> };
+  const modules = Object.values(manifest.exports).flatMap((of) => (typeof of === "object" && of.types.startsWith("./dist/") ? [of.types] : []));
+  const entries = modules.map((types) => join(js, types.replace("./dist/", "src/").replace(".d.ts", ".ts")));
   const program = ts.createProgram(entries, {
     target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler, strict: true,
     allowImportingTsExtensions: true, noEmit: true, skipLibCheck: true, types: ["node"], lib: ["lib.es2023.d.ts", "lib.dom.d.ts"],
