@@ -256,6 +256,13 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: New = %v, want it named", field, err)
 		}
 	}
+	for device, says := range map[string]string{"": "give Device or Store", strings.Repeat("x", 65): "64 bytes", "\xff": "UTF-8"} {
+		cfg := good
+		cfg.Device = device
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("Device %q: New = %v, want %q in it", device, err, says)
+		}
+	}
 	for url, want := range map[string]string{
 		"http://host:8080": "http://host:8080/v1/ws", "wss://host/": "wss://host/v1/ws", "ws://host/chat": "ws://host/chat",
 	} {

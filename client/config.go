@@ -13,8 +13,8 @@ import (
 	"github.com/belfry-im/belfry/gateway/protocol"
 )
 
-// Config describes a client and the handlers that it calls. URL, Token and Device
-// are needed; everything else is usable when zero.
+// Config describes a client and the handlers that it calls. URL, Token, and Device or
+// Store are needed; everything else is usable when zero.
 //
 // The On… functions are the handlers; what a nil one would be called with is
 // ignored. Handlers are called one at a time, from one goroutine. While one runs,
@@ -33,8 +33,8 @@ type Config struct {
 	// context ends.
 	Token func(context.Context, TokenReason) (string, error)
 	// Device names this terminal of the user, 1-64 bytes, the same every time. A
-	// second client with the same device ends the first. With a Store, empty = the name
-	// that the store has; a new store makes one up.
+	// second client with the same device ends the first. With a Store it may be empty: the
+	// name that the store has, and a new store makes one up.
 	Device   string
 	Platform string // "phone", "web" …, at most 64 bytes; for the server's session policy
 
@@ -172,8 +172,10 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Token == nil:
 		return c, wrong("Token", "must be set")
-	case len(c.Device) < 1 && c.Store == nil || len(c.Device) > 64 || !utf8.ValidString(c.Device):
-		return c, wrong("Device", "must be 1-64 bytes of UTF-8")
+	case c.Device == "" && c.Store == nil:
+		return c, wrong("Device", "must be set without a Store, which makes one up: give Device or Store")
+	case len(c.Device) > 64 || !utf8.ValidString(c.Device):
+		return c, wrong("Device", "must be UTF-8 of at most 64 bytes")
 	case !utf8.ValidString(c.Service):
 		return c, wrong("Service", "must be UTF-8")
 	case c.Store != nil && (c.Resume.Since != "" || len(c.Resume.Groups) > 0):

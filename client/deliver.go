@@ -10,6 +10,9 @@ import (
 
 // The protocol's types that an application is given.
 type (
+	// Message is one message, see its fields in package protocol. The server's paths share
+	// the type, so ID is an array and CID bytes: m.ID.String() and string(m.CID) are the
+	// text that SendOptions and SendResult have.
 	Message             = protocol.Message
 	Conversation        = protocol.Conversation
 	ConversationList    = protocol.ConversationsOK
