@@ -119,6 +119,20 @@ func newLogger(w io.Writer, level, format string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// listenAt listens at the address of a flag, which its error names, with the variable
+// that takes another port where there is no command line to change, as under make.
+func listenAt(flag, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		host, _, _ := net.SplitHostPort(address)
+		return nil, fmt.Errorf("--%s: %w; for another port give --%s or the variable, as %s=%s", flag, err, flag, cli.EnvName(flag), net.JoinHostPort(host, "PORT"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	return l, nil
+}
+
 // serve runs the server until ctx ends, then drains it.
 func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Logger) (err error) {
 	restrictFiles()
@@ -135,14 +149,14 @@ func serve(ctx context.Context, o *serveOptions, stdout io.Writer, log *slog.Log
 	if err != nil {
 		return err
 	}
-	listen, err := net.Listen("tcp", o.listen)
+	listen, err := listenAt("listen", o.listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return err
 	}
 	defer listen.Close()
-	adminListen, err := net.Listen("tcp", o.adminListen)
+	adminListen, err := listenAt("admin-listen", o.adminListen)
 	if err != nil {
-		return fmt.Errorf("--admin-listen: %w", err)
+		return err
 	}
 	defer adminListen.Close()
 

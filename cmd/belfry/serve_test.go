@@ -16,10 +16,13 @@ func TestServePortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	var stdout, stderr bytes.Buffer
-	code := execute([]string{"serve", "--dev", "--data", t.TempDir(), "--listen", taken.Addr().String()}, nil, nil, &stdout, &stderr)
-	if code != 1 || !strings.Contains(stderr.String(), "--listen") {
-		t.Errorf("exit code %d, stderr %q, want 1 and an error that names --listen", code, stderr.String())
+	for flag, variable := range map[string]string{"--listen": "BELFRY_LISTEN=127.0.0.1:PORT", "--admin-listen": "BELFRY_ADMIN_LISTEN=127.0.0.1:PORT"} {
+		var stdout, stderr bytes.Buffer
+		args := []string{"serve", "--dev", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", flag, taken.Addr().String()}
+		code := execute(args, nil, nil, &stdout, &stderr)
+		if code != 1 || !strings.Contains(stderr.String(), flag+":") || !strings.Contains(stderr.String(), variable) {
+			t.Errorf("exit code %d, stderr %q, want 1 and an error that names %s and %s", code, stderr.String(), flag, variable)
+		}
 	}
 }
 

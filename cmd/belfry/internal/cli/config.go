@@ -27,7 +27,8 @@ const (
 	helpFlag   = "help"   // cobra's own; neither variable nor key
 )
 
-func envName(flag string) string {
+// EnvName is the variable that sets a flag.
+func EnvName(flag string) string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
@@ -43,7 +44,7 @@ func Configure(cmd *cobra.Command, environ []string) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "belfry: warning: %s: taken for variables of a service of that name, and passed over\n", strings.Join(passed, ", "))
 	}
 	flags := cmd.Flags()
-	if err := fill(flags, fromEnv, envName); err != nil {
+	if err := fill(flags, fromEnv, EnvName); err != nil {
 		return UsageError{err}
 	}
 	path := flags.Lookup(ConfigFlag)
@@ -109,7 +110,7 @@ func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []st
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, value string) (string, any) {
 			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, EnvPrefix), "_", "-"))
-			if !known[key] || envName(key) != name {
+			if !known[key] || EnvName(key) != name {
 				if service(name) {
 					passed = append(passed, name)
 					return "", nil
@@ -123,7 +124,7 @@ func loadEnv(root *cobra.Command, environ []string) (k *koanf.Koanf, passed []st
 		return nil, nil, fmt.Errorf("environment: %w", err)
 	}
 	if unknown != "" {
-		return nil, nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, envName("offline-ttl"))
+		return nil, nil, fmt.Errorf("%s: no such setting (variables are flags in capitals, as %s)", unknown, EnvName("offline-ttl"))
 	}
 	return k, passed, nil
 }
