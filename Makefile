@@ -12,7 +12,7 @@ comma := ,
 
 .PHONY: run cluster quick test test-elections bench load torture torture-cluster build console screenshots help
 
-run: build ## build and run a development server on 127.0.0.1:8080
+run: build ## build and run a development server on 127.0.0.1:8080 (BELFRY_LISTEN takes another)
 	./bin/belfry serve --dev
 
 cluster: build ## build and run three nodes of a cluster on this machine
