@@ -1,5 +1,6 @@
 // index.html#url=ws://127.0.0.1:8080/v1/ws&user=alice&peer=bob&token=…
 const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+// To show unread counts give manualRead: true, and call readReport when a message was seen.
 const client = belfry.createClient({
   url: given.url,
   user: given.user,

@@ -8,6 +8,7 @@ import { useMessages, useStatus } from "@belfry/client/react";
 
 const given = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 const { url = "", user = "", peer = "", token = "" } = given;
+// To show unread counts give manualRead: true, and call readReport when a message was seen.
 const client = createClient({ url, user, token: async () => token, store: indexedDB() });
 
 function text(body: unknown): string {
