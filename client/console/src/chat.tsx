@@ -4,6 +4,7 @@ import { AccountDialog, BlockedDialog, KeysDialog, StateDialog } from "./account
 import { openConversation, useModel, useOpenConversation } from "./context.ts";
 import { isGroup, textOf } from "./conv.ts";
 import { Details } from "./details.tsx";
+import { focusIsNowhere, goOn } from "./focus.ts";
 import { useText } from "./i18n.ts";
 import { Sidebar } from "./sidebar.tsx";
 import { JoinGroupDialog, NewChatDialog, NewGroupDialog } from "./start.tsx";
@@ -27,6 +28,9 @@ export function Chat({ onSignOut }: { onSignOut: () => void }): JSX.Element {
   useEffect(() => {
     document.title = unreadUnmuted > 0 ? `(${unreadUnmuted}) Belfry` : "Belfry";
   }, [unreadUnmuted]);
+  useEffect(() => {
+    if (focusIsNowhere()) goOn(); // what one signed in with is gone
+  }, []);
   useAnnouncements(conv);
   useKeys({ setOpened, filter, details, closeDetails: () => setDetails(false), conv });
 

@@ -2,6 +2,7 @@ import { useStatus } from "@belfry/client/react";
 import { useEffect, useId, useLayoutEffect, useRef, useState, type ClipboardEvent, type JSX, type KeyboardEvent } from "react";
 import { useModel } from "./context.ts";
 import { mentioned } from "./conv.ts";
+import { focusConversation } from "./focus.ts";
 import { useText } from "./i18n.ts";
 import { Icon } from "./icons.tsx";
 import { useLabel } from "./chat.tsx";
@@ -55,10 +56,7 @@ export function Composer({ conv, known, live }: { conv: string; known: readonly 
     box.style.height = `${box.scrollHeight}px`;
   }, [text]);
 
-  useEffect(() => {
-    // On a phone the keyboard would cover what one has come to read.
-    if (matchMedia("(pointer: fine)").matches) area.current?.focus();
-  }, [conv]);
+  useEffect(focusConversation, [conv]);
 
   const complete = (name: string): void => {
     if (!at) return;

@@ -1,5 +1,5 @@
 import type { GroupDetails } from "@belfry/client";
-import { useStatus, type Messages as MessageList } from "@belfry/client/react";
+import { useConversations, useStatus, type Messages as MessageList } from "@belfry/client/react";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type RefObject } from "react";
 import { useModel } from "./context.ts";
 import { useFormat } from "./format.ts";
@@ -7,7 +7,7 @@ import { useText } from "./i18n.ts";
 import { Icon } from "./icons.tsx";
 import { GapRow, MessageRow, PendingRow } from "./row.tsx";
 import { useView } from "./state.ts";
-import { newestSeq, timeline, type Item } from "./timeline.ts";
+import { hasNewer, newestSeq, timeline, type Item } from "./timeline.ts";
 import { rove } from "./ui.tsx";
 
 /** So near to the end counts as at the end, in CSS pixels. */
@@ -28,7 +28,7 @@ interface Props {
 /** The messages of a conversation: a window that moves as one scrolls. */
 export function Messages({ conv, messages: state, unreadAbove, group, known }: Props): JSX.Element {
   const t = useText();
-  const { user, ephemeral, label } = useModel();
+  const { client, user, ephemeral, label } = useModel();
   const unstored = useView(ephemeral).get(conv);
   const atNewest = state.after === "start";
   const items = useMemo(
@@ -38,6 +38,7 @@ export function Messages({ conv, messages: state, unreadAbove, group, known }: P
   const scroller = useRef<HTMLDivElement>(null);
   const { atEnd, toEnd } = useScroll(scroller, items, unreadAbove !== null);
   const newest = newestSeq(state.rows);
+  const newerBelow = hasNewer(state.after, newest, useConversations(client).list.find((c) => c.conv === conv)?.lastSeq ?? 0);
   useReadReports(conv, atEnd && atNewest ? newest : 0);
   const before = useSentinel(() => state.before === "more" && void state.older(), state.before, items.length);
   const after = useSentinel(() => state.after === "more" && void state.newer(), state.after, items.length);
@@ -82,7 +83,7 @@ export function Messages({ conv, messages: state, unreadAbove, group, known }: P
           {state.after === "loading" && <Loading />}
         </div>
       </div>
-      {(!atEnd || !atNewest) && items.length > 0 && (
+      {(!atEnd || newerBelow) && items.length > 0 && (
         <button
           type="button"
           className="to-newest"

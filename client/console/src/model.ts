@@ -1,5 +1,6 @@
 import { BelfryError, type Client, type Conversation, type ErrorCode, type Group, type Message, type UserPresence } from "@belfry/client";
 import { isGroup, nameOf } from "./conv.ts";
+import { keepNames, keptNames } from "./names.ts";
 import { cell, type Cell } from "./state.ts";
 
 /** Messages of one conversation that are stored nowhere; older ones are let go. */
@@ -58,6 +59,7 @@ export const codeOf = (err: unknown): ErrorCode => (err instanceof BelfryError ?
 /** Makes the model of a client. `say` gives the sentence for a code. */
 export function createModel(client: Client, say: (code: ErrorCode) => string): Model {
   const groups = cell<ReadonlyMap<string, Group>>(new Map());
+  const names = keptNames(client.user);
   const presence = cell<ReadonlyMap<string, UserPresence>>(new Map());
   const typing = cell<ReadonlyMap<string, readonly string[]>>(new Map());
   const ephemeral = cell<ReadonlyMap<string, readonly Message[]>>(new Map());
@@ -167,6 +169,7 @@ export function createModel(client: Client, say: (code: ErrorCode) => string): M
 
   const ends = [
     client.status.subscribe(onStatus),
+    groups.subscribe(() => keepNames(client.user, names, groups.getSnapshot().values())),
     client.conversations().subscribe(watchList),
     client.on("messages", (messages) => {
       for (const message of messages) {
@@ -198,7 +201,7 @@ export function createModel(client: Client, say: (code: ErrorCode) => string): M
 
   return {
     client, user: client.user, groups, presence, typing, ephemeral, live, blocked, toasts, announced, drafts: new Map(),
-    label: (conv) => (isGroup(conv) && groups.getSnapshot().get(nameOf(conv))?.name) || nameOf(conv),
+    label: (conv) => (isGroup(conv) && (groups.getSnapshot().get(nameOf(conv))?.name || names.get(nameOf(conv)))) || nameOf(conv),
     toast, act, watch, addEphemeral, learn,
     announce: (text) => announced.set(text),
     async joinLive(group) {

@@ -1,5 +1,6 @@
 import { BelfryError, type ClientOptions } from "@belfry/client";
 import { validUser } from "./conv.ts";
+import { forgetNames } from "./names.ts";
 import { cell, type Cell } from "./state.ts";
 
 /** Who is signed in. `token` null: the server is for development and makes them. */
@@ -51,6 +52,7 @@ export function remember(identity: Identity): Identity {
 
 export function forget(): void {
   localStorage.removeItem(stored);
+  forgetNames();
 }
 
 /** Reports whether the server makes tokens for whoever asks. Rejects if it does not answer. */

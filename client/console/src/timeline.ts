@@ -1,4 +1,4 @@
-import type { Gap, Message, Row } from "@belfry/client";
+import type { Gap, Message, Row, WindowState } from "@belfry/client";
 import { isEmoji, textOf } from "./conv.ts";
 
 /** A message of the same sender within this time stands in one group with the one before. */
@@ -104,4 +104,12 @@ export function newestSeq(rows: readonly Row[]): number {
     if (row.kind === "gap") return row.to;
   }
   return 0;
+}
+
+/**
+ * Reports whether a conversation has messages below a window that ends with the seq `newest`.
+ * `lastSeq` is the newest that the list of conversations knows of: without a connection nothing else tells.
+ */
+export function hasNewer(after: WindowState["after"], newest: number, lastSeq: number): boolean {
+  return after === "offline" ? lastSeq > newest : after !== "start";
 }

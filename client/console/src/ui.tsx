@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useId, useLayoutEffect, useRef, useState, type JSX, type KeyboardEvent, type ReactNode } from "react";
+import { beginForm, focusIsNowhere, goOn } from "./focus.ts";
 import { useText } from "./i18n.ts";
 import { Icon, type IconName } from "./icons.tsx";
 
@@ -126,9 +127,11 @@ export function Dialog(props: { title: string; onClose: () => void; children: Re
     const shown = dialog.current;
     const before = document.activeElement;
     shown?.showModal();
+    if (shown) beginForm(shown);
     return () => {
       shown?.close();
       if (before instanceof HTMLElement) before.focus();
+      if (focusIsNowhere()) goOn(); // it was opened by a key, or from what is gone
     };
   }, []);
   return (

@@ -289,6 +289,110 @@ inBrowsers((launch) => {
     await page.getByRole("heading", { name: "Pick a conversation" }).waitFor();
   });
 
+  test("the focus is where one goes on: after signing in, in a dialog and after it", async () => {
+    const alice = await openWindow(playwright, `alice-${++names}`);
+    people.push(alice);
+    const { page } = alice;
+    const focused = (): Promise<string> =>
+      page.evaluate(() => {
+        const at = document.activeElement;
+        return at?.getAttribute("aria-label") ?? (at instanceof HTMLInputElement ? (at.labels?.[0]?.textContent ?? "") : (at?.tagName ?? ""));
+      });
+    const expectFocus = (what: RegExp): Promise<void> => expect.poll(focused, { timeout: 60_000 }).toMatch(what);
+    await page.goto(pageURL(server));
+    await page.getByLabel("Token").fill(server.token(alice.name));
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    await online(alice);
+    await expectFocus(/^New chat$/);
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor();
+    await page.keyboard.press("Escape");
+    await expectFocus(/^New chat$/);
+
+    for (const [entry, field] of [["New chat", /^User name$/], ["New group", /^Private/], ["Join a group", /^Id$/]] as const) {
+      await page.getByRole("button", { name: "New chat" }).focus();
+      await page.keyboard.press("Enter");
+      await page.getByRole("menuitem", { name: entry }).press("Enter");
+      await page.getByRole("dialog", { name: entry }).waitFor();
+      await expectFocus(field);
+      await page.keyboard.press("Escape");
+      await page.getByRole("dialog").waitFor({ state: "detached" });
+      await expectFocus(/^New chat$/);
+    }
+    await page.keyboard.press("Alt+n");
+    await page.getByRole("dialog", { name: "New chat" }).waitFor();
+    await page.keyboard.type(`bob-${names}`);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { level: 1, name: `bob-${names}` }).waitFor();
+    const goesOn = await page.evaluate(() => (matchMedia("(pointer: coarse)").matches ? ".messages" : ".composer textarea"));
+    await page.locator(`${goesOn}:focus`).waitFor();
+    await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator(`${goesOn}:focus`).waitFor();
+  });
+
+  test("on a phone, all that one touches has room for a finger", async () => {
+    const alice = await arrive("alice", { viewport: { width: 360, height: 740 } });
+    const { page } = alice;
+    const expectRoom = async (what: string): Promise<void> => {
+      const small = await page.evaluate(() =>
+        [...document.querySelectorAll<HTMLElement>("button:not(.link), input, textarea, select, [role=menuitem]")]
+          .map((element) => (element.matches("[type=radio], [type=checkbox]") ? (element.closest("label") ?? element) : element))
+          .filter((element) => element.checkVisibility() && element.offsetWidth > 0 && (element.offsetWidth < 44 || element.offsetHeight < 44))
+          .map((element) => `${element.tagName} ${element.className} ${element.getAttribute("aria-label") ?? element.textContent} ${element.offsetWidth}x${element.offsetHeight}`),
+      );
+      expect(small, what).toEqual([]);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), `${what} is wider than the window`).toBeLessThanOrEqual(0);
+    };
+    await expectRoom("list");
+    await openChat(alice, `u:bob-${names}`);
+    await write(alice, "hello");
+    await stored(alice, "hello");
+    await expectRoom("conversation");
+    await page.getByRole("button", { name: "About this conversation" }).click();
+    await page.getByRole("complementary").waitFor();
+    await expectRoom("details");
+    await page.getByRole("complementary").getByRole("button", { name: "Close" }).click();
+    await page.getByRole("button", { name: "Back to the list" }).click();
+    for (const entry of ["New chat", "New group", "Join a group"]) {
+      await page.getByRole("button", { name: "New chat" }).click();
+      await expectRoom("menu");
+      await page.getByRole("menuitem", { name: entry }).click();
+      await page.getByRole("dialog", { name: entry }).waitFor();
+      await expectRoom(entry);
+      await page.keyboard.press("Escape");
+      await page.getByRole("dialog").waitFor({ state: "detached" });
+    }
+    await page.getByRole("button", { name: `Your account: ${alice.name}` }).click();
+    await page.getByRole("dialog").waitFor();
+    await expectRoom("account");
+  });
+
+  test("without a connection a group has its name, and nothing newer is promised", async () => {
+    const alice = await arrive("alice");
+    const { page } = alice;
+    const id = `quiet-${names}`;
+    await page.getByRole("button", { name: "New chat" }).click();
+    await page.getByRole("menuitem", { name: "New group" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("Quiet ringers");
+    await page.getByLabel("Id").fill(id);
+    await page.getByRole("button", { name: "Create" }).click();
+    await page.getByRole("heading", { level: 1, name: "Quiet ringers" }).waitFor();
+    await write(alice, "one");
+    await said(alice, "one").locator("..").locator(".message:not(.pending)").waitFor();
+    await page.routeWebSocket(/\/v1\/ws/, (socket) => socket.close());
+    await page.reload();
+    await said(alice, "one").waitFor();
+    await page.locator(".state-lamp:not(.is-online)").waitFor();
+    await page.locator(".entry", { hasText: "Quiet ringers" }).waitFor();
+    await page.getByRole("heading", { level: 1, name: "Quiet ringers" }).waitFor();
+    expect(await page.getByRole("button", { name: "To the newest" }).count()).toBe(0);
+    expectOutage(alice);
+  });
+
   test("a pasted token signs in, and signing out erases what the browser holds", async () => {
     const alice = await openWindow(playwright, `alice-${++names}`);
     people.push(alice);

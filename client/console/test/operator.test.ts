@@ -129,8 +129,10 @@ inBrowsers((launch) => {
     await page.getByText("mallory has 3 messages").waitFor();
     expect(await page.getByRole("button", { name: /Delete/ }).count()).toBe(0);
 
-    await search(page, "nobody-knows");
-    await page.getByRole("alert").filter({ hasText: "not_found (404)" }).first().waitFor();
+    await search(page, "Bob");
+    await page.getByRole("alert").filter({ hasText: "There is no user Bob" }).waitFor();
+    expect(await page.getByText(/Not logged in anywhere|^None\.$/).count()).toBe(0);
+    expect(await violations(page)).toBe("");
     await search(page, "two words");
     await page.getByRole("alert").filter({ hasText: "Want a user" }).waitFor();
     expect(wrong).toEqual([]);
@@ -138,6 +140,28 @@ inBrowsers((launch) => {
 
     const refused = await fetch(`${server.admin}/v1/groups/team/messages?sender=mallory`, { method: "DELETE", headers: { Authorization: `Bearer ${reader}` } });
     expect(refused.status).toBe(403);
+  });
+
+  test("who could not log in is told with the reason, and whom a user blocks", async () => {
+    const carol = await login(server, "carol", "phone");
+    devices.push(carol);
+    expect(await carol.request("block", { user: "mallory" })).not.toHaveProperty("err");
+    await admin(server, "PATCH", "/v1/users/dora", { suspended: true });
+    const dora = await Device.connect(WebSocket, server.url);
+    devices.push(dora);
+    expect(await dora.request("login", { token: server.token("dora"), device: "phone", platform: "web" })).toMatchObject({ err: { code: "forbidden" } });
+    const { page, close, wrong } = await enter(reader);
+    await search(page, "carol");
+    await page.getByRole("region", { name: "Blocks: these cannot write to them" }).getByRole("link", { name: "mallory" }).waitFor();
+    await search(page, "dora");
+    const refused = page.getByRole("region", { name: /Refused at the login/ });
+    await refused.getByText("suspended").waitFor();
+    await page.getByRole("link", { name: "Sick sessions" }).click();
+    await refused.getByRole("link", { name: "dora" }).waitFor();
+    expect(await violations(page)).toBe("");
+    expect(wrong).toEqual([]);
+    await close();
+    expect(await (await fetch(`${server.admin}/`)).text()).toContain("<title>");
   });
 
   test("with the scope write a sender's messages are deleted and sessions ended, and the audit has it", async () => {

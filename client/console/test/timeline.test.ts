@@ -1,7 +1,7 @@
 import type { Message, Row } from "@belfry/client";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { newestSeq, timeline, type Item } from "../src/timeline.ts";
+import { hasNewer, newestSeq, timeline, type Item } from "../src/timeline.ts";
 
 const minute = 60_000;
 const noon = new Date(2026, 4, 12, 12).getTime();
@@ -48,6 +48,11 @@ test("what the window has of it is shown once", () => {
   const items = timeline([{ kind: "message", key: "e1", message: held }], { ...options, ephemeral: [held, { ...held, id: "e2", from: "alice" }] });
   expect(items.flatMap((i) => (i.kind === "message" ? [i.message.id] : []))).toEqual(["e1", "e2"]);
   expect(newestSeq([{ kind: "message", key: "e1", message: held }])).toBe(0);
+});
+
+test("there is something newer where the window says so, and without a connection where the list does", () => {
+  expect((["start", "more", "loading"] as const).map((after) => hasNewer(after, 3, 3))).toEqual([false, true, true]);
+  expect([2, 3, 4].map((lastSeq) => hasNewer("offline", 3, lastSeq))).toEqual([false, false, true]);
 });
 
 test("every row is shown once, in its order, and keys differ", () => {

@@ -1,3 +1,5 @@
+import type { Session } from "./types.ts";
+
 const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 const figures = new Intl.NumberFormat();
 
@@ -58,4 +60,9 @@ export function ranges(seqs: readonly (readonly [number, number])[]): string {
 export function marks(of: Readonly<Record<string, boolean>>): string {
   const set = Object.keys(of).filter((name) => of[name]);
   return set.length === 0 ? "–" : set.join(", ");
+}
+
+/** What a session has not acked. */
+export function unacked(s: Session): string {
+  return s.unackedFrames === 0 ? "–" : `${count(s.unackedFrames)}, ${bytes(s.unackedBytes)}, ${span(s.unackedMs)}`;
 }

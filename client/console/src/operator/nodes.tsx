@@ -76,8 +76,9 @@ function MemoryOf({ node: { node, memory: m } }: { node: Node }): ReactNode {
     ["dedupe", m.dedupe],
     ["letters", m.letters],
     ["other", m.other],
+    ["reserved and not used", Math.max(0, m.reserved - m.other)],
   ];
-  const whole = Math.max(m.limit, m.used, 1);
+  const whole = Math.max(m.limit, parts.reduce((sum, [, n]) => sum + n, 0), 1);
   return (
     <section>
       <h3>Memory of {node}</h3>
@@ -90,7 +91,7 @@ function MemoryOf({ node: { node, memory: m } }: { node: Node }): ReactNode {
       <Facts
         of={{
           Used: bytes(m.used),
-          Limit: m.limit === 0 ? "none" : `${bytes(m.limit)}, shorter retention from ${bytes(m.soft)}`,
+          Limit: m.limit === 0 ? "none" : `${bytes(m.limit)}, shorter retention from ${bytes(m.soft)}${m.reserved > 0 ? `, with all ${bytes(m.reserved)} that are reserved for other counted` : ""}`,
           Resident: bytes(m.resident),
           ...Object.fromEntries(parts.map(([name, n]) => [name, bytes(n)])),
           Disk: m.diskFree < 0 ? "unknown" : `${bytes(m.diskFree)} free${m.diskReserve > 0 ? `, ${bytes(m.diskReserve)} reserved` : ""}`,

@@ -1,9 +1,8 @@
 import type { ReactNode } from "react";
-import { bytes, count, span, timeOf } from "./format.ts";
+import { bytes, count, span, timeOf, unacked } from "./format.ts";
 import { Failure, MissingNodes, Table, UserLink } from "./parts.tsx";
 import { useLoaded } from "./poll.ts";
-import type { Sick } from "./types.ts";
-import { unacked } from "./user.tsx";
+import type { RefusedLogin, Sick } from "./types.ts";
 
 export function SickPage(): ReactNode {
   const { data, error } = useLoaded<Sick>("/v1/sick?limit=50");
@@ -71,8 +70,28 @@ export function SickPage(): ReactNode {
               { name: "Node", cell: (l) => l.node },
             ]}
           />
+          <RefusedLogins caption="Refused at the login, in the last 10 to 20 minutes" empty="Nobody was." rows={data.refusedLogins} />
         </>
       )}
     </>
+  );
+}
+
+/** Who could not log in, and why. A token whose signature is wrong has a name that anybody may have written, so none is shown. */
+export function RefusedLogins({ caption, empty, rows }: { caption: string; empty: string; rows: readonly RefusedLogin[] }): ReactNode {
+  return (
+    <Table
+      caption={caption}
+      empty={empty}
+      rows={rows}
+      keyOf={(r) => `${r.user} ${r.reason}`}
+      columns={[
+        { name: "User", cell: (r) => <UserLink user={r.user} /> },
+        { name: "Reason", cell: (r) => r.reason },
+        { name: "Refused, at least", numeric: true, cell: (r) => count(r.refused) },
+        { name: "Last", cell: (r) => timeOf(r.last) },
+        { name: "Node", cell: (r) => r.node },
+      ]}
+    />
   );
 }

@@ -54,6 +54,21 @@ export interface Session {
 
 export interface Sessions extends Missing {
   sessions: Session[];
+  refusedLogins: RefusedLogin[];
+}
+
+export interface RefusedLogin {
+  /** "" if the token's signature is not valid. */
+  user: string;
+  reason: string;
+  node: string;
+  refused: number;
+  last: number;
+}
+
+export interface Blocked {
+  users: string[];
+  more: boolean;
 }
 
 export interface Frames {
@@ -148,6 +163,7 @@ export interface Sick extends Missing {
   }[];
   reconnecting: { user: string; device: string; node: string; logins: number; last: number }[];
   limited: { user: string; op: string; node: string; refused: number; last: number }[];
+  refusedLogins: RefusedLogin[];
 }
 
 export interface Replica {
@@ -173,6 +189,8 @@ export interface Node {
     limit: number;
     soft: number;
     used: number;
+    /** Set aside for `other`, instead of which it counts against the limit; 0 = nothing is. */
+    reserved: number;
     resident: number;
     messages: number;
     users: number;

@@ -1,16 +1,18 @@
 import { type ReactNode, useState } from "react";
 import { inPath, withQuery } from "./api.ts";
-import { bytes, count, marks, momentOf, ranges, span, timeOf } from "./format.ts";
-import { ChangeButton, ConvLink, Facts, Failure, Link, MissingNodes, Table } from "./parts.tsx";
+import { bytes, count, marks, momentOf, ranges, span, timeOf, unacked } from "./format.ts";
+import { ChangeButton, ConvLink, Facts, Failure, Link, MissingNodes, Table, UserLink } from "./parts.tsx";
 import { useLoaded } from "./poll.ts";
-import type { Conversations, Frames, Session, Sessions, User } from "./types.ts";
+import { RefusedLogins } from "./sick.tsx";
+import type { Blocked, Conversations, Frames, Sessions, User } from "./types.ts";
 
 export function UserPage({ user }: { user: string }): ReactNode {
   const path = `/v1/users/${inPath(user)}`;
   const { data, error } = useLoaded<User>(path, 15_000);
+  const unknown = error?.status === 404;
   return (
     <>
-      <Failure error={error} />
+      {unknown ? <p role="alert">There is no user {user}: nobody has logged in by this name or written to it. Names are told apart by case.</p> : <Failure error={error} />}
       {data && (
         <Facts
           of={{
@@ -26,7 +28,7 @@ export function UserPage({ user }: { user: string }): ReactNode {
           }}
         />
       )}
-      <SessionsOf user={user} path={path} />
+      <SessionsOf user={user} path={path} refusedAlone={data === undefined} />
       {data && (
         <>
           <Table
@@ -52,12 +54,27 @@ export function UserPage({ user }: { user: string }): ReactNode {
           />
         </>
       )}
-      <ConversationsOf user={user} path={path} />
+      {data && data.blocked > 0 && <BlockedBy path={path} />}
+      {data && <ConversationsOf user={user} path={path} />}
     </>
   );
 }
 
-function SessionsOf({ user, path }: { user: string; path: string }): ReactNode {
+/** The users whom a user has blocked. */
+function BlockedBy({ path }: { path: string }): ReactNode {
+  const [pages, setPages] = useState<string[]>([]);
+  const { data, error } = useLoaded<Blocked>(withQuery(`${path}/blocked`, { after: pages.at(-1), limit: 50 }), 15_000);
+  return (
+    <section>
+      <Failure error={error} />
+      {data && <Table caption="Blocks: these cannot write to them" empty="Nobody." rows={data.users} keyOf={(u) => u} columns={[{ name: "User", cell: (u) => <UserLink user={u} /> }]} />}
+      <Pager first={pages.length === 0} more={data?.more ?? false} onBack={() => setPages(pages.slice(0, -1))} onNext={() => data && setPages([...pages, data.users.at(-1) ?? ""])} />
+    </section>
+  );
+}
+
+/** A user's sessions and refused logins; with `refusedAlone` only the latter, which a user may have whom nothing else is known of. */
+function SessionsOf({ user, path, refusedAlone }: { user: string; path: string; refusedAlone: boolean }): ReactNode {
   const { data, error, refresh } = useLoaded<Sessions>(`${path}/sessions`);
   const [chosen, choose] = useState<number>();
   const [told, tell] = useState("");
@@ -65,12 +82,15 @@ function SessionsOf({ user, path }: { user: string; path: string }): ReactNode {
     tell(`${n === 1 ? "One session" : `${n} sessions`} ended`);
     refresh();
   };
+  const refused = data && data.refusedLogins.length > 0 && <RefusedLogins caption="Refused at the login, in the last 10 to 20 minutes" empty="" rows={data.refusedLogins} />;
+  if (refusedAlone) return refused;
   return (
     <section>
       <Failure error={error} />
       {data && (
         <>
           <MissingNodes missing={data.missing} />
+          {refused}
           <Table
             caption="Sessions"
             empty="Not logged in anywhere."
@@ -113,11 +133,6 @@ function SessionsOf({ user, path }: { user: string; path: string }): ReactNode {
       )}
     </section>
   );
-}
-
-/** What a session has not acked. */
-export function unacked(s: Session): string {
-  return s.unackedFrames === 0 ? "–" : `${count(s.unackedFrames)}, ${bytes(s.unackedBytes)}, ${span(s.unackedMs)}`;
 }
 
 function FramesOf({ path, session }: { path: string; session: number }): ReactNode {
