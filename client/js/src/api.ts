@@ -5,9 +5,10 @@ import type {
 } from "./wire.ts";
 
 /**
- * Why a call failed. Beside the protocol's codes: `offline` (it needs a connection),
- * `closed` (the client was closed), `aborted` (by the caller's signal), `storage` (the
- * store failed; nothing was done), `kicked` (the server ended this device's session for good).
+ * Why a call failed. Beside the protocol's codes: `offline` (it needs a connection,
+ * and none could be made), `closed` (the client was closed), `aborted` (by the caller's
+ * signal), `storage` (the store failed; nothing was done), `kicked` (the server ended this
+ * device's session for good).
  */
 export type ErrorCode = WireCode | "offline" | "closed" | "aborted" | "storage" | "kicked";
 
@@ -15,9 +16,9 @@ export type ErrorCode = WireCode | "offline" | "closed" | "aborted" | "storage" 
 export class BelfryError extends Error {
   override readonly name = "BelfryError";
   /** After how many milliseconds the same may succeed. */
-  readonly retryAfterMs?: number;
+  declare readonly retryAfterMs?: number; // declared only, so that an error without it shows nothing of it
   /** The request may have been carried out: its answer is not known. */
-  readonly unknown?: boolean;
+  declare readonly unknown?: boolean;
   constructor(
     readonly code: ErrorCode,
     message: string = code,
@@ -356,7 +357,7 @@ export interface Client {
   cancel(conv: string, cid: string): Promise<boolean>;
   /** The messages that wait to be sent or were refused, of all tabs and earlier processes, in the order of `send`. */
   outbox(): Promise<Waiting[]>;
-  /** Sends to devices that are connected now, at most once, stored nowhere. Rejects with `offline` without a connection. */
+  /** Sends to devices that are connected now, at most once, stored nowhere. Waits while the client connects, and rejects with `offline` if it cannot. */
   sendNow(conv: string, body: Body, options?: Omit<SendOptions, "ttl">): Promise<{ id: string; time: number }>;
   /** Tells the others that I am typing; dropped without a connection. */
   typing(conv: string): void;
@@ -385,7 +386,7 @@ export interface Client {
   /** Keeps no messages of this conversation from now on, and removes those that are there. */
   disableStorage(conv: string): Promise<void>;
 
-  /** Any other operation of the protocol. Rejects with `offline` without a connection. */
+  /** Any other operation of the protocol. Waits while the client connects, and rejects with `offline` if it cannot. */
   request<Op extends Operation>(op: Op, args: Operations[Op]["args"], options?: RequestOptions): Promise<Operations[Op]["ok"]>;
   on<Name extends keyof Events>(name: Name, fn: (event: Events[Name]) => void): () => void;
 

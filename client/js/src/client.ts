@@ -151,9 +151,8 @@ export function createClient(options: ClientOptions): Client {
       checkPage(page);
       return localPage(await store, conv, page, base.now());
     },
-    async findMessage(conv, seq, { signal } = {}) {
-      const page = await client.getMessages(conv, { range: [seq, seq], limit: 1, ...(signal && { signal }) });
-      return page.messages[0];
+    async findMessage(conv, seq, options) {
+      return (await client.getMessages(conv, { ...options, range: [seq, seq], limit: 1 })).messages[0];
     },
     async searchLocal(text, which = {}) {
       return (await import("./search.ts")).search(await store, text, which, base.now());

@@ -5,8 +5,8 @@
 import { BelfryError, type ClientOptions, type StorageStatus, type TokenReason } from "./api.ts";
 import { newFetcher } from "./fetch.ts";
 import { json } from "./json.ts";
-import { firstStatus, toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
-import { newHub } from "./listen.ts";
+import { asBelfryError, firstStatus, toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
+import { newHub, next } from "./listen.ts";
 import { newOutbox } from "./outbox.ts";
 import { asking, deleteConversation, gone, listed, newMessage, receiver, type Ask } from "./receive.ts";
 import { dial, type Push, type Session } from "./session.ts";
@@ -56,7 +56,7 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
     tell({ status });
   };
   const now = () => Date.now() + status.ahead;
-  const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(asBelfryError(err)) } });
+  const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(err) } });
   const { storage: first } = status;
   /** The store failed, or with undefined, works again. */
   const storeFailed = (err: StoreError | undefined) => {
@@ -87,8 +87,9 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
   await outbox.load();
   const ties = newTies(tell, report);
   const request: Ask = async (...args) => {
+    while (status.connection === "connecting") await next(listen, args[3]);
     if (over) throw over;
-    if (!ask) throw new BelfryError("offline");
+    if (!ask) throw new BelfryError("offline", status.error?.message);
     return ask(...args);
   };
   const fetcher = newFetcher(store, writer, (signal) => (args) => request("getMessage", args, undefined, signal) as Promise<Operations["getMessage"]["ok"]>, now);
@@ -347,12 +348,6 @@ function fitting(cursors: Record<string, string>, bytes: number): Record<string,
 
 function isRefusal(err: unknown): err is BelfryError {
   return err instanceof BelfryError && err.code === "unauthorized";
-}
-
-function asBelfryError(err: unknown): BelfryError {
-  if (err instanceof BelfryError) return err;
-  if (err instanceof StoreError) return new BelfryError("storage", err.message, { cause: err });
-  return new BelfryError("internal", String(err), { cause: err });
 }
 
 /** What the answer to a request changes in the store. `upTo` is the newest seq as it was made. */

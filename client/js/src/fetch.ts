@@ -1,5 +1,5 @@
 /** Fetches what the store lacks of a page: exactly that, once, however many ask. */
-import { BelfryError, type Page, type PageOptions } from "./api.ts";
+import type { Page, PageOptions } from "./api.ts";
 import { reachesBeyond, spanOf, tiles, type Tile } from "./history.ts";
 import type { Store } from "./store.ts";
 import type { WirePage } from "./wire.ts";
@@ -52,7 +52,8 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
     writer.commit(async (batch) => {
       batch.edit(conv, { newest: Math.max(batch.entry(conv).newest, page.to), ...(top && { top }) });
       const from = page.from || (hole?.from ?? 1);
-      const to = page.from ? page.to : (hole?.to ?? 0);
+      // After a reset the hole may be of another epoch, whose seqs are still to come in this one.
+      const to = page.from ? page.to : Math.min(hole?.to ?? 0, batch.entry(conv).newest);
       // What the server has nothing to say of is not there.
       const said: WirePage = page.from || !hole ? page : { ...page, gaps: [{ from, to, reason: "expired" }] };
       const { listed } = batch.entry(conv);
@@ -66,10 +67,7 @@ export function newFetcher(store: Store, writer: Writer, ask: (signal?: AbortSig
       const get = ask(signal);
       if (writer.unstored(conv)) return get({ conv, ...options }).then(unstoredPage);
       // One after the other per conversation, so that the second finds what the first fetched.
-      const run = (lanes.get(conv) ?? Promise.resolve()).then(() => {
-        if (signal?.aborted) throw new BelfryError("aborted");
-        return fill(conv, options, get);
-      });
+      const run = (lanes.get(conv) ?? Promise.resolve()).then(() => fill(conv, options, get));
       const lane = run.catch(() => {}).finally(() => lanes.get(conv) === lane && lanes.delete(conv));
       lanes.set(conv, lane);
       return run.then(() => null);

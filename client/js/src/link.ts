@@ -4,7 +4,7 @@
  * Errors cross it as `Failure`.
  */
 import { BelfryError, type ErrorCode, type Events, type Page, type PageOptions, type Status, type Trace } from "./api.ts";
-import type { Opened, Store } from "./store.ts";
+import { StoreError, type Opened, type Store } from "./store.ts";
 import type { Body, GapReason, Message, Operation, WireConversation } from "./wire.ts";
 
 /** What a tab asks of the engine. */
@@ -102,10 +102,15 @@ export interface Failure {
   readonly unknown?: boolean;
 }
 
-/** An error as what can cross between tabs; what is no BelfryError counts as a fault of the store. */
+/** What calls may reject with: of errors that are not ours those of the store are `storage`, and all others `internal`. */
+export function asBelfryError(cause: unknown): BelfryError {
+  if (cause instanceof BelfryError) return cause;
+  return new BelfryError(cause instanceof StoreError ? "storage" : "internal", String(cause), { cause });
+}
+
+/** An error as what can cross between tabs. */
 export function toFailure(err: unknown): Failure {
-  if (!(err instanceof BelfryError)) return { code: "storage", message: String(err) };
-  const { code, message, retryAfterMs, unknown } = err;
+  const { code, message, retryAfterMs, unknown } = asBelfryError(err);
   return { code, message, ...(retryAfterMs !== undefined && { retryAfterMs }), ...(unknown && { unknown }) };
 }
 

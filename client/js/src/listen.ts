@@ -1,4 +1,5 @@
 /** Telling functions that want to know. */
+import { abortable } from "./wait.ts";
 
 export interface Hub<T> {
   /** Calls `fn` with all that is told from now on, until the returned function is called. */
@@ -20,6 +21,13 @@ export function newHub<T>(): Hub<T> {
     tell: (of) => [...fns].map((fn) => guarded(fn, of)),
     size: () => fns.size,
   };
+}
+
+/** Resolves when something is told. Rejects with `aborted` as the signal does. */
+export function next(listen: (fn: () => void) => () => void, signal: AbortSignal | undefined): Promise<void> {
+  let leave!: () => void;
+  const told = new Promise<void>((resolve) => (leave = listen(resolve)));
+  return abortable(told, signal).finally(leave);
 }
 
 /** Calls what may be the application's. What it throws is seen where its other faults are, and stops nothing here. */

@@ -18,12 +18,12 @@ import { newestTold } from "./history.ts";
 import type { Leading } from "./lead.ts";
 import { campaign, type Campaign } from "./leader.ts";
 import { isVisible, watchPage } from "./lifecycle.ts";
-import { newHub } from "./listen.ts";
+import { newHub, next } from "./listen.ts";
 import { type Calls, type Engine, type EngineStatus, type Notice, toFailure } from "./link.ts";
 import { type Store, StoreError } from "./store.ts";
 import { randomID } from "./token.ts";
 import type { Teller } from "./told.ts";
-import { abortable, aborted } from "./wait.ts";
+import { aborted } from "./wait.ts";
 
 export type TokenSource = ClientOptions["token"];
 
@@ -318,11 +318,6 @@ export function shareTabs(o: TabsOptions): Engine {
     arrivals.tell();
   };
 
-  const arrival = (signal: AbortSignal | undefined) => {
-    let leave!: () => void;
-    const arrived = new Promise<void>((resolve) => (leave = arrivals.listen(resolve)));
-    return abortable(arrived, signal).finally(leave);
-  };
   const engineOfAll: Engine = {
     async call(method, args, signal) {
       if (calls >= MAX_CALLS) throw new BelfryError("rate_limited", `${MAX_CALLS} calls wait already`);
@@ -333,7 +328,7 @@ export function shareTabs(o: TabsOptions): Engine {
           if (signal?.aborted) throw aborted();
           const at = lead;
           if (!at) {
-            await arrival(signal);
+            await next(arrivals.listen, signal);
             continue;
           }
           try {

@@ -70,6 +70,26 @@ test("what follows on a reset does not bring back what it dropped", async () => 
   expect(heard).toContain("carl-1");
 });
 
+test("a page that waited for a login with a reset does not say that what comes later is gone", async () => {
+  const list = (lastSeq: number) => ({ conversations: [{ conv: "u:bob", lastSeq, time: 1, readSeq: lastSeq }] });
+  let token = async () => "t";
+  const { client, heard, peer } = await world({ token: () => token() }, (to, n) => {
+    to.push("onSynced", synced({ reset: n === 1, cursor: `s${n}`, ...list(n === 0 ? 30 : 3) }));
+  }, ({ op }) => (op === "getMessage" ? { ok: { conv: "u:bob", messages: [], gaps: [], from: 0, to: 0, more: false } } : undefined));
+  let give!: (token: string) => void;
+  token = () => new Promise((resolve) => (give = resolve));
+  peer().close(1006);
+  await pass(5000);
+  const page = client.getMessages("u:bob", { range: [20, 30] });
+  await pass(10);
+  give("t");
+  await settle();
+  await page;
+  peer().push("onNewMessage", { d: 1, cursor: "c", messages: [message(25)] });
+  await settle();
+  expect(heard).toEqual(["bob-25"]);
+});
+
 test("a session that has ended stores nothing more, and syncs nobody", async () => {
   const base = memoryStore();
   let gate = Promise.resolve();
