@@ -149,6 +149,12 @@ async function typeErrors(file: string): Promise<string> {
   return stdout;
 }
 
+test("the README's code type-checks", { timeout: patience }, async () => {
+  const [, code] = /^```ts\n(.*?)^```$/ms.exec(await readFile(join(inside, "README.md"), "utf8"))!;
+  await writeFile(join(root, "readme.ts"), code!);
+  expect(await typeErrors("readme.ts")).toBe("");
+});
+
 test("a strict consumer type-checks", { timeout: patience }, async () => {
   const all = specifiers().map((name, i) => `import * as m${i} from "${name}";\nvoid m${i};`).join("\n");
   await writeFile(join(root, "consumer.ts"), `${all}
