@@ -11,7 +11,7 @@ import { WebSocket } from "ws";
 import { type Client, createClient } from "@belfry/client";
 import { type Server, startBelfry } from "../js/test/belfry.ts";
 import { inBrowsers, serve } from "../js/test/browser/harness.ts";
-import { when } from "../js/test/waiting.ts";
+import { log, when } from "../js/test/waiting.ts";
 
 const sdk = (file: string) => join(import.meta.dirname, "../js/src", file);
 const alias = {
@@ -96,14 +96,27 @@ test("the bot answers each message once and in order, also when it or the server
   await when(rows, (state) => state.rows.every((row) => row.kind === "message" && (row.message.from === "bot" || row.receipt === "read")));
   rows.close();
 
-  const twin = spawn(process.execPath, [program, url, "bot", token("bot"), join(folder, "data")], { stdio: ["ignore", "ignore", "pipe"] });
-  running.push(twin);
-  let said = "";
-  twin.stderr!.on("data", (text) => (said += String(text)));
-  expect(await new Promise((resolve) => twin.once("close", resolve))).toBe(1);
-  expect(said).toContain("blocked");
+  // A new version is started before the old one has ended: it begins when that has.
+  const next = spawn(process.execPath, [program, url, "bot", token("bot"), join(folder, "data")], { stdio: ["ignore", "pipe", "pipe"] });
+  running.push(next);
+  const output = log<string>();
+  for (const stream of [next.stdout!, next.stderr!]) stream.on("data", (text) => output.push(String(text)));
+  await output.until((said) => said.join("").includes("waiting"));
+  expect(output.all.join("")).not.toContain("ready");
   second.kill("SIGTERM");
   expect(await new Promise((resolve) => second.once("exit", resolve))).toBe(0);
+  await output.until((said) => said.join("").includes("ready"));
+  await alice.send("u:bot", { text: "last" });
+  expect((await texts(alice, "u:bot", 2 * all.length + 2)).slice(-2)).toEqual(["last", "you said: last"]);
+  next.kill("SIGTERM");
+  expect(await new Promise((resolve) => next.once("exit", resolve))).toBe(0);
+
+  const homeless = spawn(process.execPath, [program, url, "bot", token("bot"), program], { stdio: ["ignore", "ignore", "pipe"] });
+  running.push(homeless);
+  let said = "";
+  homeless.stderr!.on("data", (text) => (said += String(text)));
+  expect(await new Promise((resolve) => homeless.once("close", resolve))).toBe(1);
+  expect(said).toContain(`storage: the store in the folder ${program} cannot be opened`);
 });
 
 inBrowsers((launch) => {

@@ -54,10 +54,21 @@ client.on("synced", () => {
   console.log("ready");
   void report();
 });
-client.on("storage", ({ durability, cause }) => {
-  if (durability !== "memory") return;
-  console.error(`${folder} cannot be used: ${cause}`); // what it has answered would be forgotten
+client.on("storage", ({ cause }) => {
+  // As when a new version is started before the old one has ended: it begins when that has.
+  if (cause === "blocked") console.error(`waiting: another process uses ${folder}`);
+});
+let ending = false;
+client.status.subscribe(() => {
+  const { connection, error } = client.status.getSnapshot();
+  if (connection !== "closed" || ending) return;
+  console.error(`${error.code}: ${error.message}`); // for good: the folder cannot be used, or there are no more tokens
   process.exit(1);
 });
 client.on("error", ({ code, message }) => console.error(`${code}: ${message}`));
-for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => client.close());
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    ending = true;
+    void client.close();
+  });
+}

@@ -8,7 +8,7 @@ import { newHub } from "./listen.ts";
 import { openMemory } from "./memory.ts";
 import { newPendings } from "./pending.ts";
 import { abortable } from "./wait.ts";
-import type { Store, StoreError } from "./store.ts";
+import type { Opening, Store, StoreError } from "./store.ts";
 import { canShare, shareTabs } from "./tabs.ts";
 import { randomID } from "./token.ts";
 import { messageWindow } from "./window.ts";
@@ -46,8 +46,13 @@ export function createClient(options: ClientOptions): Client {
   };
   take(known);
 
+  const opening = new AbortController();
+  const waits: Opening["waits"] = (cause) => {
+    const storage = { ...known.storage, cause };
+    hear({ status: { ...known, storage }, event: { name: "storage", of: storage } });
+  };
   const ready = (async (): Promise<{ store: Store; engine: Engine }> => {
-    const started = await start(options);
+    const started = await start(options, { signal: opening.signal, waits });
     if (closed) {
       await started.engine.close();
       await started.store.close();
@@ -55,14 +60,16 @@ export function createClient(options: ClientOptions): Client {
     }
     engine = started.engine;
     engine.listen(hear);
+    const waited = known.storage.cause;
     hear({ status: engine.status(), changed: { all: true } });
     const { storage } = known;
-    if (storage.cause || storage.lost) tell({ event: { name: "storage", of: storage } });
+    if (waited || storage.cause || storage.lost) tell({ event: { name: "storage", of: storage } });
     return started;
   })().catch((err: unknown) => {
+    if (closed) throw new BelfryError("closed");
     const failure = err instanceof BelfryError ? err : new BelfryError("storage", `the store could not be opened: ${String(err)}`, { cause: err });
     const { code, message } = failure;
-    if (!closed) hear({ status: { ...known, connection: "closed", since: Date.now(), synced: false, error: { code, message } } });
+    hear({ status: { ...known, connection: "closed", since: Date.now(), error: { code, message } } });
     throw failure;
   });
   ready.catch(() => {});
@@ -198,6 +205,7 @@ export function createClient(options: ClientOptions): Client {
     async close() {
       if (closed) return;
       closed = true;
+      opening.abort();
       const started = await ready.catch(() => undefined);
       await started?.engine.close();
       await started?.store.close();
@@ -208,14 +216,12 @@ export function createClient(options: ClientOptions): Client {
   return client;
 }
 
-/** Opens the store, and the engine or this tab's part in that of all tabs. A store that cannot be read is left as it is, and one in memory takes its place. */
-async function start(options: ClientOptions): Promise<{ store: Store; engine: Engine }> {
+/** Opens the store, and the engine or this tab's part in that of all tabs. */
+async function start(options: ClientOptions, opening: Opening): Promise<{ store: Store; engine: Engine }> {
   const names = { server: new URL(options.url).host, user: options.user };
   const open = (options.withoutStorage ? undefined : options.store) ?? openMemory;
-  let opened = await open(names);
+  const opened = await open(names, opening);
   if (!opened?.store) wrong("store", "must open a store: it is what a call returns, as indexedDB()");
-  const readable = await opened.store.list("conversations", { limit: 1 }).catch(() => undefined);
-  if (!readable) opened = { ...(await openMemory(names)), cause: "corrupt" };
   const { store } = opened;
   const engine = shareTabs({
     name: `belfry ${JSON.stringify([names.server, names.user])}`,

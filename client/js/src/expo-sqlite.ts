@@ -7,9 +7,10 @@
  * is called meanwhile into an open transaction.
  */
 
-import { memoryStore } from "./memory.ts";
-import { type Change, type Entry, type Key, type OpenStore, type Opened, type Store, StoreError, type Table } from "./store.ts";
+import { BelfryError } from "./api.ts";
+import { type Change, type Entry, type Key, type OpenStore, type Opened, type Opening, type Store, StoreError, type Table } from "./store.ts";
 import { decodeValue, encodeValue } from "./storedvalue.ts";
+import { abortable } from "./wait.ts";
 
 /** What is used of the module expo-sqlite: `import * as SQLite from "expo-sqlite"`. */
 export interface ExpoSQLite {
@@ -27,7 +28,7 @@ export interface ExpoDatabase {
 
 /** What `expoSQLite` takes beside the database. */
 export interface ExpoSQLiteOptions {
-  /** After how many milliseconds without a database the store is one in memory. Default: 2,000. */
+  /** After how many milliseconds without a database the client tells that it waits for one (`timeout`). Default: 2,000. */
   readonly openMs?: number;
 }
 
@@ -38,29 +39,40 @@ const schema = `
   CREATE TABLE IF NOT EXISTS numbers (tab TEXT NOT NULL PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 `;
 
-/** Keeps stores in databases of expo-sqlite. One that cannot be read is deleted: then the store is empty, and `lost`. */
+/** How often a database is opened again that another process has locked. */
+const retryMs = 250;
+
+/**
+ * Keeps stores in databases of expo-sqlite. One that cannot be read is deleted: then the
+ * store is empty, and `lost`. While another process has it locked, opening waits
+ * (`blocked`). Rejects with `storage`, and says of which database and why, if there can be no store.
+ */
 export function expoSQLite(sqlite: ExpoSQLite, { openMs = 2_000 }: ExpoSQLiteOptions = {}): OpenStore {
-  return async ({ server, user }) => {
+  return async ({ server, user }, opening) => {
     const name = `belfry_${fileNameOf(server)}__${fileNameOf(user)}.db`;
-    let over = false;
-    const opening = open(sqlite, name).then(async (opened) => {
-      if (over) await opened.store.close(); // nobody waits for it any more
-      return opened;
-    });
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<Opened>((resolve) => {
-      timer = setTimeout(() => resolve({ store: memoryStore(), cause: "timeout" }), openMs);
-    });
+    const timer = setTimeout(() => opening?.waits("timeout"), openMs);
+    const work = openUnlocked(sqlite, name, opening);
     try {
-      return await Promise.race([opening, late]);
+      return await abortable(work, opening?.signal);
     } catch (err) {
-      return { store: memoryStore(), cause: isFull(err) ? "quota" : isCorrupt(err) ? "corrupt" : "denied" };
+      work.then(({ store }) => store.close()).catch(() => {}); // nobody waits for it any more
+      throw new BelfryError("storage", `the database ${name} cannot be opened: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
     } finally {
-      over = true;
       clearTimeout(timer);
-      opening.catch(() => {});
     }
   };
+}
+
+async function openUnlocked(sqlite: ExpoSQLite, name: string, opening: Opening | undefined): Promise<Opened> {
+  for (let told = false; ; told = true) {
+    try {
+      return await open(sqlite, name);
+    } catch (err) {
+      if (!isLocked(err) || opening?.signal.aborted) throw err;
+    }
+    if (!told) opening?.waits("blocked");
+    await new Promise((resolve) => setTimeout(resolve, retryMs));
+  }
 }
 
 async function open(sqlite: ExpoSQLite, name: string): Promise<Opened> {
@@ -223,6 +235,10 @@ function fileNameOf(text: string): string {
 
 function isFull(err: unknown): boolean {
   return err instanceof Error && /disk is full/.test(err.message);
+}
+
+function isLocked(err: unknown): boolean {
+  return err instanceof Error && /database is locked/.test(err.message);
 }
 
 function isCorrupt(err: unknown): boolean {

@@ -3,43 +3,54 @@
 import { createHash } from "node:crypto";
 import { copyFile, type FileHandle, link, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
 
+import { BelfryError } from "./api.ts";
 import { type Content, newContent } from "./filecontent.ts";
 import { type Lock, takeLock } from "./filelock.ts";
 import { header, isNewer, type Line, lineOf, maxRecord, parseFile, recordOf, textOf } from "./filelog.ts";
-import { memoryStore } from "./memory.ts";
-import { type Change, type OpenStore, type Opened, type Store, StoreError, type StoreFailure, type Value } from "./store.ts";
+import { type Change, type OpenStore, type Opened, type Opening, type Store, StoreError, type StoreFailure, type Value } from "./store.ts";
 import { decodeValue } from "./storedvalue.ts";
 
 /** Batches that wait are written together, with one fsync, up to so many characters. */
 const groupLength = 4 << 20;
 /** A file is written anew when it has twice the bytes that it needs, and so many more. */
 const slackBytes = 1 << 20;
+/** How often a store is asked for that another process has open. */
+const retryMs = 250;
 
 /**
  * Keeps stores in a folder, which is made if there is none. `write` resolves when the
  * disk has the batch. Content is in memory: the bytes of the file as it was opened, until
  * it is written anew, the JSON text of what was written since, and about 200 bytes for
- * each key. Another process that has the user's store open means
- * memory, `blocked`; containers do not see each other's, so they must not share a
- * folder. A damaged file is kept beside the new one, as `….damaged`.
+ * each key. While another process has the user's store open, opening waits
+ * (`blocked`); containers do not see each other's, so they must not share a
+ * folder. A damaged file is kept beside the new one, as `….damaged`. Rejects with
+ * `storage`, and says of which folder and why, if there can be no store.
  */
 export function fileStore(folder: string): OpenStore {
-  return async ({ server, user }) => {
+  return async ({ server, user }, opening) => {
     const name = createHash("sha256").update(JSON.stringify([server, user])).digest("hex").slice(0, 32);
     let lock: Lock | undefined;
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const { dev, ino } = await stat(folder);
-      lock = await takeLock(`${dev} ${ino} ${name}`);
-      if (!lock) return { store: memoryStore(), cause: "blocked" };
+      lock = await waitForLock(`${dev} ${ino} ${name}`, opening);
       return await openFile(folder, join(folder, `${name}.belfry`), lock);
     } catch (err) {
       await lock?.release();
-      const failure = failureOf(err);
-      return { store: memoryStore(), cause: failure === "quota" ? "quota" : codeOf(err) === "EIO" ? "corrupt" : "denied" };
+      throw new BelfryError("storage", `the store in the folder ${folder} cannot be opened: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
     }
   };
+}
+
+async function waitForLock(name: string, opening: Opening | undefined): Promise<Lock> {
+  for (let told = false; ; told = true) {
+    const lock = await takeLock(name);
+    if (lock) return lock;
+    if (!told) opening?.waits("blocked");
+    await after(retryMs, undefined, opening && { signal: opening.signal });
+  }
 }
 
 async function openFile(folder: string, path: string, lock: Lock): Promise<Opened> {
@@ -48,10 +59,7 @@ async function openFile(folder: string, path: string, lock: Lock): Promise<Opene
     if (codeOf(err) === "ENOENT") return Buffer.alloc(0);
     throw err;
   });
-  if (isNewer(bytes)) {
-    await lock.release();
-    return { store: memoryStore(), cause: "outdated" };
-  }
+  if (isNewer(bytes)) throw new Error("a newer version of the SDK has written it");
   const content = newContent(bytes);
   const parsed = parseFile(bytes, content.apply);
   const lost = parsed === undefined || parsed.damaged;

@@ -105,6 +105,7 @@ async function open(name: string, version: number, kept: Promise<boolean>, openM
     const lost = await link.open();
     const persistent = (await Promise.race([kept, after(openMs / 10)])) ?? false;
     const store = storeOf(link, name, persistent ? "persistent" : "temporary");
+    await store.list("conversations", { limit: 1 }); // one that cannot be read is left as it is
     return { store, ...(!persistent && { cause: "notGranted" as const }), ...(lost && { lost }) };
   } catch (err) {
     link.close();

@@ -105,7 +105,7 @@ export class StoreError extends Error {
 
 /**
  * What there is to know once a store is open. `cause` says why it is not
- * `persistent`: another tab keeps the database from being upgraded, the browser does
+ * `persistent`: another tab keeps the database from being upgraded or another process has it open, the browser does
  * not allow storage, it does not answer, it has none, it has not promised to keep it,
  * there is no room, this code is older than the database, or that cannot be read.
  * `lost` says that it once held more than it does now (a browser threw a part away).
@@ -118,5 +118,18 @@ export interface Opened {
   readonly lost?: boolean;
 }
 
-/** Opens the store of one user of one server. It settles within 2 s, and never rejects for want of storage: it falls back to memory. */
-export type OpenStore = (of: { readonly server: string; readonly user: string }) => Promise<Opened>;
+/** What a client gives as it has its store opened. */
+export interface Opening {
+  /** Aborts when the client is closed: nobody waits for the store any more, and opening rejects. */
+  readonly signal: AbortSignal;
+  /** Tells the client why it has to wait. */
+  waits(cause: NonNullable<Opened["cause"]>): void;
+}
+
+/**
+ * Opens the store of one user of one server. Adapters of browsers settle within 2 s and
+ * fall back to memory for want of storage. Those of processes, which were asked to keep
+ * what a program relies on, do not: they wait for a store that another process has open, and
+ * reject with a BelfryError `storage` if it cannot be had. The client closes with that.
+ */
+export type OpenStore = (of: { readonly server: string; readonly user: string }, opening?: Opening) => Promise<Opened>;

@@ -93,11 +93,54 @@ test("a file that is no database is replaced, and the store says that it lost so
   expect(existsSync(join(folder, name ?? ""))).toBe(false);
 });
 
-test("a database that does not open in time, or not at all, means memory", async () => {
-  const folder = newFolder();
-  const real = expo(folder);
-  const never = await expoSQLite({ ...real, openDatabaseAsync: () => new Promise(() => {}) }, { openMs: 50 })(of);
-  expect([never.store.durability, never.cause]).toEqual(["memory", "timeout"]);
-  const refused = await expoSQLite({ ...real, openDatabaseAsync: () => Promise.reject(new Error("unable to open database file")) }, patient)(of);
-  expect([refused.store.durability, refused.cause]).toEqual(["memory", "denied"]);
+test("a database that takes its time is waited for, and that is told", async () => {
+  const real = expo(newFolder());
+  let allow!: () => void;
+  const allowed = new Promise<void>((resolve) => (allow = resolve));
+  const slow: ExpoSQLite = { ...real, openDatabaseAsync: (name) => allowed.then(() => real.openDatabaseAsync(name)) };
+  const causes: string[] = [];
+  const waits = (cause: string) => {
+    causes.push(cause);
+    allow();
+  };
+  const { store } = await expoSQLite(slow, { openMs: 1 })(of, { signal: new AbortController().signal, waits });
+  expect([store.durability, causes]).toEqual(["persistent", ["timeout"]]);
+  await store.close();
+});
+
+test("a database that another process has locked is waited for, and that is told once", async () => {
+  const real = expo(newFolder());
+  let refusals = 3;
+  const busy: ExpoSQLite = { ...real, openDatabaseAsync: (name) => (refusals-- > 0 ? Promise.reject(new Error("Error code 5: database is locked")) : real.openDatabaseAsync(name)) };
+  const causes: string[] = [];
+  const { store } = await expoSQLite(busy, patient)(of, { signal: new AbortController().signal, waits: (cause) => causes.push(cause) });
+  expect([store.durability, causes]).toEqual(["persistent", ["blocked"]]);
+  await store.close();
+});
+
+test("a wait that is over ends, and the database that opens after that is closed", async () => {
+  const real = expo(newFolder());
+  let open!: () => void;
+  const allowed = new Promise<void>((resolve) => (open = resolve));
+  let closed!: () => void;
+  const isClosed = new Promise<void>((resolve) => (closed = resolve));
+  const late: ExpoSQLite = {
+    ...real,
+    async openDatabaseAsync(name) {
+      await allowed;
+      const db = await real.openDatabaseAsync(name);
+      return { ...db, closeAsync: () => db.closeAsync().then(closed) };
+    },
+  };
+  const end = new AbortController();
+  const opening = expoSQLite(late, patient)(of, { signal: end.signal, waits: () => {} });
+  end.abort();
+  await expect(opening).rejects.toMatchObject({ code: "storage" });
+  open();
+  await isClosed;
+});
+
+test("a database that cannot be had is named, and why", async () => {
+  const refused: ExpoSQLite = { ...expo(newFolder()), openDatabaseAsync: () => Promise.reject(new Error("unable to open database file")) };
+  await expect(expoSQLite(refused, patient)(of)).rejects.toMatchObject({ code: "storage", message: expect.stringMatching(/alice\.db cannot be opened: unable to open database file/) as string });
 });

@@ -132,16 +132,16 @@ test("keys that could not be read again are refused", async () => {
 test("a file of a newer version is left alone", async () => {
   const { bytes, name } = await threeBatches();
   bytes[7] = 2;
-  const { store, cause, folder } = await openedWith(bytes, name);
-  expect([store.durability, cause]).toEqual(["memory", "outdated"]);
+  const folder = newFolder();
+  writeFileSync(join(folder, name), bytes);
+  for (let i = 0; i < 2; i++) await expect(openIn(folder)).rejects.toMatchObject({ code: "storage", message: expect.stringMatching(/newer version/) as string });
   expect(readFileSync(join(folder, name)).equals(bytes)).toBe(true);
 });
 
-test("a folder that cannot be made means memory", async () => {
-  const folder = newFolder();
-  writeFileSync(join(folder, "file"), "");
-  const { store, cause } = await openIn(join(folder, "file"));
-  expect([store.durability, cause]).toEqual(["memory", "denied"]);
+test("a folder that cannot be made is named, and why", async () => {
+  const folder = join(newFolder(), "file");
+  writeFileSync(folder, "");
+  await expect(openIn(folder)).rejects.toMatchObject({ code: "storage", message: expect.stringContaining(`${folder} cannot be opened: EEXIST`) as string });
 });
 
 test("a store that changes much and keeps little has a small file, with all of it", async () => {
@@ -229,6 +229,22 @@ describe("processes", () => {
     };
   }
 
+  /** Opens a store that another has; resolves when that is told. */
+  async function waiting(folder: string) {
+    const causes: string[] = [];
+    const end = new AbortController();
+    let opened!: Promise<Opened>;
+    await new Promise<void>((resolve) => {
+      const waits = (cause: string) => {
+        causes.push(cause);
+        resolve();
+      };
+      opened = fileStore(folder)({ server, user: "alice" }, { signal: end.signal, waits });
+    });
+    const isOpen = () => Promise.race([opened.then(() => true), new Promise<false>((resolve) => setImmediate(resolve, false))]);
+    return { causes, end, opened, isOpen };
+  }
+
   test("that are killed at any point leave whole batches, with all that was promised", async () => {
     const folder = newFolder();
     let rounds = 0;
@@ -261,17 +277,20 @@ describe("processes", () => {
     const folder = newFolder();
     const writer = startWriter(folder);
     await writer.until(1);
-    const second = await openIn(folder);
-    expect([second.store.durability, second.cause]).toEqual(["memory", "blocked"]);
+    const second = await waiting(folder);
+    expect(second.causes).toEqual(["blocked"]);
+    expect(await second.isOpen()).toBe(false);
     await writer.kill();
-    const third = await openIn(folder);
-    expect(third.store.durability).toBe("persistent");
-    const fourth = await openIn(folder);
-    expect([fourth.store.durability, fourth.cause]).toEqual(["memory", "blocked"]);
-    await third.store.close();
-    const fifth = await openIn(folder);
-    expect(fifth.store.durability).toBe("persistent");
-    await fifth.store.close();
+    const { store } = await second.opened;
+    expect(store.durability).toBe("persistent");
+    const third = await waiting(folder);
+    third.end.abort();
+    await expect(third.opened).rejects.toMatchObject({ code: "storage" });
+    const fourth = await waiting(folder);
+    expect(await fourth.isOpen()).toBe(false);
+    await store.close();
+    await (await fourth.opened).store.close();
+    expect(fourth.causes).toEqual(["blocked"]);
   });
 });
 
