@@ -4,9 +4,11 @@
 package chatui
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -46,7 +48,8 @@ func NewCommand() *cobra.Command {
 
 On a terminal it takes the whole screen. With its input or output in a pipe it
 works by lines: each line in is sent, each message that comes is printed, and
-it ends with the input once all of it has been stored. A line that begins with
+it ends with the input once all of it has been stored, or with an error if it
+has had no connection for 30 s by then. A line that begins with
 a slash is a command; /help lists them. Two slashes begin a message with one.
 
 Without --token it signs a token itself, with the secret that ` + "`belfry serve --dev`" + `
@@ -173,7 +176,9 @@ func (o *options) run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if screen {
 		m.showStored()
 	}
-	if err := show(); err != nil {
+	if err := show(); errors.Is(err, errNoServer) {
+		return fmt.Errorf("%w for %v: %w", err, patience, cmp.Or(net.Err(), client.ErrOffline))
+	} else if err != nil {
 		return err
 	}
 	m.farewell(jobs)

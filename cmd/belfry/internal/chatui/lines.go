@@ -3,20 +3,34 @@ package chatui
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
+
+	"github.com/belfry-im/belfry/client"
 )
 
 // maxLine bounds a line of the input. A longer one ends the chat, because its
 // rest would be taken for lines of their own.
 const maxLine = 64 << 10
 
+// maxAhead bounds the lines that are read before they can be carried out. With more of them
+// the end of the input is not seen before.
+const maxAhead = 1000
+
+// patience is how long a chat whose input has ended waits for a connection: a server that
+// is being restarted is back by then.
+const patience = 30 * time.Second
+
+// errNoServer ends a chat without a connection.
+var errNoServer = errors.New("not all of the input was carried out: no connection")
+
 // runLines runs a chat for pipes, scripts and terminals without a screen: each
 // line of input is a message or a command, each line of output something that
 // happened. It ends at the end of the input, once all lines have been
-// answered.
+// answered; with errNoServer if it has no connection then for the time of patience.
 func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, out io.Writer) error {
 	m.talks = true
 	ctx, cancel := context.WithCancel(ctx)
@@ -24,11 +38,13 @@ func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, ou
 	defer loops.Wait()
 	defer cancel()
 
-	lines := make(chan string)
+	lines := make(chan string, maxAhead)
+	atEnd := make(chan struct{}) // closed at the end of the input
 	var readErr error
 	input := lines
 	go func() { // not waited for: a read of a pipe cannot be broken off
 		defer close(input)
+		defer close(atEnd)
 		scan := bufio.NewScanner(in)
 		scan.Buffer(nil, maxLine)
 		for scan.Scan() {
@@ -55,6 +71,8 @@ func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, ou
 		}
 	}
 	var farewell <-chan time.Time // set once the user has had enough
+	var givenUp <-chan time.Time  // set at the end of the input, without a connection
+	inputEnds := atEnd            // nil once that is known
 	for {
 		for _, note := range m.notes {
 			if _, err := fmt.Fprintln(out, printable(note)); err != nil {
@@ -68,6 +86,12 @@ func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, ou
 		}
 		if lines == nil && running == 0 || m.ended != nil {
 			return nil
+		}
+		switch {
+		case inputEnds != nil || m.state == client.StateOnline:
+			givenUp = nil
+		case givenUp == nil:
+			givenUp = time.After(patience)
 		}
 		// Each line is carried out before the next is read, so that a script may
 		// recall what it has just sent. None is read before the client has synced,
@@ -91,6 +115,10 @@ func runLines(ctx context.Context, m *model, events <-chan any, in io.Reader, ou
 		case e := <-results:
 			running--
 			start(m.apply(e))
+		case <-inputEnds:
+			inputEnds = nil
+		case <-givenUp:
+			return errNoServer
 		case <-farewell:
 			return nil
 		case <-ctx.Done():
