@@ -220,16 +220,23 @@ export function createClient(options: ClientOptions): Client {
 async function start(options: ClientOptions, opening: Opening): Promise<{ store: Store; engine: Engine }> {
   const names = { server: new URL(options.url).host, user: options.user };
   const open = (options.withoutStorage ? undefined : options.store) ?? openMemory;
-  const opened = await open(names, opening);
+  let opened = await open(names, opening);
   if (!opened?.store) wrong("store", "must open a store: it is what a call returns, as indexedDB()");
   const { store } = opened;
+  let anew = false; // what was lost is still to be filled again
   const engine = shareTabs({
     name: `belfry ${JSON.stringify([names.server, names.user])}`,
     store,
     token: options.token,
     status: firstStatus(opened),
     load: () => import("./engine.ts"),
-    start: async (fenced, token, emptied) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, ...(emptied && { lost: true }), store: fenced }),
+    async start(fenced, token, first, lost) {
+      if (lost) opened = { ...opened, lost };
+      anew ||= first;
+      const engine = await (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }, anew);
+      anew = false;
+      return engine;
+    },
     // A store in memory is this tab's own, and so are its device and its socket.
     alone: store.durability === "memory" || !(options.tabs ?? canShare()),
   });

@@ -36,8 +36,8 @@ const STABLE_MS = 5_000;
 /** Codes after which a login is not tried again. */
 const FINAL = new Set<string>(["bad_request", "forbidden", "kicked", "closed"]);
 
-/** Starts the engine of a store that is open. Rejects with a StoreError if that cannot be read. */
-export async function startEngine(options: ClientOptions, opened: Opened): Promise<Engine> {
+/** Starts the engine of a store that is open: with `first`, the first one since that was made or lost a part. Rejects with a StoreError if it cannot be read. */
+export async function startEngine(options: ClientOptions, opened: Opened, first = true): Promise<Engine> {
   const { store, lost } = opened;
   const codec = options.codec ?? json;
   const trace = newTrace();
@@ -57,11 +57,11 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
   };
   const now = () => Date.now() + status.ahead;
   const report = (err: unknown) => tell({ event: { name: "error", of: toFailure(err) } });
-  const { storage: first } = status;
+  const { storage: before } = status;
   /** The store failed, or with undefined, works again. */
   const storeFailed = (err: StoreError | undefined) => {
     if (err && err.failure !== "quota" && err.failure !== "broken") return; // another engine goes on
-    const storage: StorageStatus = err ? { ...first, cause: err.failure === "quota" ? "quota" : "broken" } : first;
+    const storage: StorageStatus = err ? { ...before, cause: err.failure === "quota" ? "quota" : "broken" } : before;
     if (storage.cause === status.storage.cause) return;
     setStatus({ storage });
     tell({ event: { name: "storage", of: storage } });
@@ -77,7 +77,7 @@ export async function startEngine(options: ClientOptions, opened: Opened): Promi
   };
 
   const writer: Writer = await newWriter({ store, user: options.user, withoutStorage: !!options.withoutStorage, tell, now, expires: () => expire(), failed: storeFailed });
-  const device = await prepare(options, store, writer, !!lost);
+  const device = await prepare(options, store, writer, first && !!lost);
   const failed = (err: unknown) => {
     report(err);
     const { code, message } = asBelfryError(err);

@@ -98,7 +98,7 @@ export async function startLeading(seat: Seat): Promise<Leading> {
   });
   await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
   const emptied = first() && (seat.store.life?.() ?? 0) > seat.life;
-  const engine = await seat.start(store, token, emptied);
+  const engine = await seat.start(store, token, first(), emptied);
 
   const finish = async (notice: Notice) => {
     // It may be our own successor that had us kicked, if we were suspended and have not heard of it.

@@ -37,9 +37,10 @@ export interface TabsOptions {
   /**
    * Makes the engine when this tab comes to lead, and another one when it does again.
    * It has nothing of the store in memory from before, and writes to no other one.
-   * `lost`: the browser has thrown away what the store had since this tab has opened it.
+   * `first`: no other one was started since the store was made, or lost a part; `lost`: that
+   * it did so since this tab has opened it, too.
    */
-  start(store: Store, token: TokenSource, lost: boolean): Promise<Engine>;
+  start(store: Store, token: TokenSource, first: boolean, lost: boolean): Promise<Engine>;
   /** Loads what `start` needs. */
   load?(): Promise<unknown>;
   /** There are no other tabs: leads at once. Another client that opens the store ends this one. */

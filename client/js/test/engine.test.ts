@@ -627,7 +627,7 @@ test("a store that lost a part is filled again from the server, as a new device'
     peer.push("onSynced", synced({ conversations: [{ conv: "u:bob", lastSeq: 2, time: 1, readSeq: 2 }] }));
   });
   await before.client.close();
-  await store.write([{ table: "messages", remove: { from: ["u:bob", 1], to: ["u:bob", 2] } }]);
+  await store.write([{ table: "messages", remove: { from: ["u:bob", 1], to: ["u:bob", 2] } }, { table: "meta", remove: {} }]);
   const asked: unknown[] = [];
   const { client, events, logins } = await world(
     ({ op, args }) => (op === "getMessage" && asked.push(args) ? { ok: { messages: [message(1), message(2)], gaps: [], from: 1, to: 2, more: false } } : undefined),
@@ -637,6 +637,21 @@ test("a store that lost a part is filled again from the server, as a new device'
   expect(of(events, "storage")).toMatchObject([{ lost: true }]);
   expect((await client.getMessages("u:bob")).messages).toHaveLength(2);
   expect(asked).toHaveLength(1);
+});
+
+test("what was lost is filled again once, whoever leads later", async () => {
+  const store = memoryStore();
+  const lost: Partial<ClientOptions> = { device: "d", store: async () => ({ store: { ...store, close: async () => {} }, lost: true }) };
+  const first = await world(undefined, lost, (peer) => {
+    peer.push("onNewMessage", { d: 1, messages: [message(1), message(2)], cursor: "c" });
+    peer.push("onSynced", synced({ conversations: [{ conv: "u:bob", lastSeq: 2, time: 1, readSeq: 2 }] }));
+  });
+  await first.client.close();
+  const { client, logins, events, peer } = await world(undefined, lost);
+  expect(logins[0]).toMatchObject({ since: "c" });
+  expect((await client.getMessages("u:bob")).messages).toHaveLength(2);
+  expect(peer().requests.filter(({ op }) => op === "getMessage")).toEqual([]);
+  expect(of(events, "storage")).toMatchObject([{ lost: true }]);
 });
 
 test("what is imported is there by its seq, and what was there stays", async () => {

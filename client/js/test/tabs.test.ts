@@ -618,6 +618,34 @@ test("a tab whose engine takes long to start waits for it, and takes the lock fr
   await page.run(() => part.close());
 });
 
+test("an engine is the first only once in a store's life, also in a tab that leads again", async () => {
+  let life = 1000;
+  const starts: [first: boolean, lost: boolean][] = [];
+  const page = world.page("a");
+  const part = page.run(() =>
+    shareTabs({
+      name: "belfry alice", store: Object.assign(store, { life: () => life }), status, token: async () => "t",
+      start: async (fenced, token, ...of) => {
+        starts.push(of);
+        return fakeEngine(fenced, token);
+      },
+    }),
+  );
+  const again = async () => {
+    page.freeze();
+    await pass();
+    page.thaw();
+    await pass();
+  };
+  await pass();
+  await again();
+  life = 5000; // the browser has cleared it
+  await again();
+  await again();
+  expect(starts).toEqual([[true, false], [false, false], [true, true], [false, false]]);
+  await page.run(() => part.close());
+});
+
 test("alone, an engine that does not start is started again", async () => {
   let starts = 0;
   const notices: Notice[] = [];
