@@ -34,7 +34,8 @@ var ours = []struct {
 	{"raftstore/placement", []string{"raftstore/diskgate", "raftstore/link", "raftstore/store", "raftstore/versions", "shard/codec", "shard/command"}, "which node holds what is settled without asking what is held"},
 	{"raftstore/link", []string{"raftstore/versions"}, "nodes are connected whatever they say to each other"},
 	{"raftstore/diskgate", nil, "when a disk hangs does not depend on what is written to it"},
-	{"raftstore/replica", []string{"raftstore/diskgate", "raftstore/store", "shard"}, "one shard's replica knows nothing of the other shards, nor of who is told"},
+	{"raftstore/sharedlog", nil, "a log stores entries, whoever replicates them and whatever they say"},
+	{"raftstore/replica", []string{"raftstore/diskgate", "raftstore/sharedlog", "raftstore/store", "shard"}, "one shard's replica knows nothing of the other shards, nor of who is told"},
 	{"raftstore/watch", []string{"raftstore/store", "raftstore/versions", "shard"}, "who is told does not depend on what a shard is, nor on how nodes are connected"},
 	{"raftstore/versions", nil, "the rule by which formats change does not depend on any of them"},
 	{"raftstore/store", []string{"shard"}, "what the edge and the store share is linked by an edge that has no Raft"},
@@ -66,8 +67,8 @@ var bans = []struct {
 }{
 	{
 		imports: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "github.com/hashicorp/raft-boltdb"},
-		except:  []string{"raftstore/replica", "raftstore/link", "raftstore/placement"},
-		reason:  "only a replica and placement know how they are replicated, and the link how its RPCs travel; the rest would not notice another library",
+		except:  []string{"raftstore/replica", "raftstore/sharedlog", "raftstore/link", "raftstore/placement"},
+		reason:  "only a replica and placement know how they are replicated, a log what it stores, and the link how its RPCs travel; the rest would not notice another library",
 	},
 	{
 		imports: []string{"github.com/coder/websocket"},
