@@ -8,7 +8,7 @@ import { json } from "./json.ts";
 import { asBelfryError, firstStatus, toFailure, type Calls, type Engine, type EngineStatus, type Notice } from "./link.ts";
 import { newHub, next } from "./listen.ts";
 import { newOutbox } from "./outbox.ts";
-import { asking, deleteConversation, gone, listed, newMessage, receiver, type Ask } from "./receive.ts";
+import { asking, deleteConversation, gone, listed, newMessage, receiver, single, type Ask } from "./receive.ts";
 import { dial, type Push, type Session } from "./session.ts";
 import { StoreError, type Opened, type Store } from "./store.ts";
 import { backoff, randomID, refreshIn, spread } from "./token.ts";
@@ -255,28 +255,25 @@ export async function startEngine(options: ClientOptions, opened: Opened, first 
       return ok;
     },
     fill: ({ conv, page }, signal) => fetcher.fill(conv, page, signal),
-    outbox: () => outbox.load().then(() => null),
-    makeRoom: () => writer.makeRoom().then(() => null),
+    outbox: () => outbox.load(),
+    makeRoom: () => writer.makeRoom(),
     cancel: ({ conv, cid }) => outbox.cancel(conv, cid),
-    deleteLocal: ({ conv, seqs }) => gone(writer, conv, seqs.map((seq) => [seq, seq] as const), "deleted").then(() => null),
-    deleteConversationLocal: ({ conv, messages }) => writer.commit((batch) => deleteConversation(batch, conv, messages)).then(() => null),
+    deleteLocal: ({ conv, seqs }) => gone(writer, conv, single(seqs), "deleted"),
+    deleteConversationLocal: ({ conv, messages }) => writer.commit((batch) => deleteConversation(batch, conv, messages)),
     import: ({ messages }) => importMessages(writer, messages),
     disableStorage: ({ conv }) =>
       writer.commit((batch) => {
         batch.remove("messages", [conv], [conv, ""]);
         batch.edit(conv, { unstored: true, covered: [], lost: [], last: undefined });
-        return null;
       }),
     async background(hidden) {
       background = hidden;
       await session?.request("setState", { background }).catch(() => {});
-      return null;
     },
     async wake() {
       if (!told) skipPause?.();
-      return null;
     },
-    handled: (told) => writer.handled(told).then(() => null),
+    handled: (told) => writer.handled(told),
     async trace() {
       return {
         user: options.user, device, tabs: 1, frames: trace.frames(),
@@ -292,7 +289,6 @@ export async function startEngine(options: ClientOptions, opened: Opened, first 
       await writer.commit(() => {});
       await store.erase();
       tell({ changed: { all: true } });
-      return null;
     },
   };
 
@@ -378,7 +374,7 @@ const effects: { readonly [op: string]: Effect } = {
       await batch.readTo(conv, seq, unread);
       if (batch.known(conv)) batch.edit(conv, { markedUnread: false });
     }),
-  deleteMessage: (writer, { conv, seqs }: Args<"deleteMessage">) => gone(writer, conv, seqs.map((seq) => [seq, seq] as const), "deleted"),
+  deleteMessage: (writer, { conv, seqs }: Args<"deleteMessage">) => gone(writer, conv, single(seqs), "deleted"),
   deleteConversation: (writer, { conv, messages = false }: Args<"deleteConversation">, _, upTo) =>
     writer.commit((batch) => deleteConversation(batch, conv, messages, upTo)),
   recall: (writer, { conv, seq }: Args<"recall">) => gone(writer, conv, [[seq, seq]], "recalled"),
@@ -392,7 +388,7 @@ const effects: { readonly [op: string]: Effect } = {
   createGroup: joined,
 };
 
-async function importMessages(writer: Writer, messages: readonly Message[]): Promise<null> {
+async function importMessages(writer: Writer, messages: readonly Message[]): Promise<void> {
   // In parts, so that no batch is too large for a store.
   for (let i = 0; i < messages.length; i += 500) {
     await writer.commit((batch) => {
@@ -403,5 +399,4 @@ async function importMessages(writer: Writer, messages: readonly Message[]): Pro
       }
     });
   }
-  return null;
 }

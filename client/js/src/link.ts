@@ -20,24 +20,24 @@ export interface Calls {
    */
   fill: { args: { conv: string; page: PageOptions }; ok: Page | null };
   /** Something was appended to the outbox. */
-  outbox: { args: null; ok: null };
+  outbox: { args: null; ok: void };
   /** The store had no room for something: forgets old rows, which can be fetched again. */
-  makeRoom: { args: null; ok: null };
+  makeRoom: { args: null; ok: void };
   /** Takes an entry of the outbox back; resolves to whether it could. */
   cancel: { args: { conv: string; cid: string }; ok: boolean };
   /** Makes messages gone in the store alone. */
-  deleteLocal: { args: { conv: string; seqs: readonly number[] }; ok: null };
-  deleteConversationLocal: { args: { conv: string; messages: boolean }; ok: null };
-  import: { args: { messages: readonly Message[] }; ok: null };
-  disableStorage: { args: { conv: string }; ok: null };
+  deleteLocal: { args: { conv: string; seqs: readonly number[] }; ok: void };
+  deleteConversationLocal: { args: { conv: string; messages: boolean }; ok: void };
+  import: { args: { messages: readonly Message[] }; ok: void };
+  disableStorage: { args: { conv: string }; ok: void };
   /** Nobody looks at any tab. */
-  background: { args: boolean; ok: null };
+  background: { args: boolean; ok: void };
   /** Connects at once if the engine waits to: the network is back, or the page was thawed. */
-  wake: { args: null; ok: null };
+  wake: { args: null; ok: void };
   /** The application has handled all lists of messages up to this one (`Notice.told`). Resolves when that is noted. */
-  handled: { args: number; ok: null };
+  handled: { args: number; ok: void };
   trace: { args: null; ok: Trace };
-  signOut: { args: null; ok: null };
+  signOut: { args: null; ok: void };
 }
 
 /** What changed in the store, after it was written. */

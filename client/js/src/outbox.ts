@@ -3,7 +3,7 @@
  * time, in order, always with the same cid, until the server has stored or refused it.
  */
 import { BelfryError } from "./api.ts";
-import { toFailure, type StoredSend } from "./link.ts";
+import { toFailure, type Settled, type StoredSend } from "./link.ts";
 import { backoff, spread } from "./token.ts";
 import type { Entry, Store } from "./store.ts";
 import type { Message } from "./wire.ts";
@@ -89,9 +89,14 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
     changed();
     pump();
   };
-  const remove = (batch: Batch, { key, send }: Item) => {
+  const named = (conv: string, cid: string) => [...items.values()].filter(({ send }) => send.conv === conv && send.cid === cid);
+  /** Removes an item, as one that has ended so. */
+  const finish = (batch: Batch, item: Item, as?: Settled) => {
+    const { key, send } = item;
     batch.remove("outbox", [key], [key + 1]);
     batch.outbox(send.conv);
+    if (as) batch.settled(as);
+    batch.after(() => drop(item));
   };
 
   /** The first of each conversation that can be written now. */
@@ -193,10 +198,7 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
     try {
       await writer.commit((batch) => {
         const refused = [...items.values()].filter((one) => one.send.refused);
-        for (const one of refused.slice(0, Math.max(0, refused.length + 1 - MAX_REFUSED))) {
-          remove(batch, one);
-          batch.after(() => drop(one));
-        }
+        for (const one of refused.slice(0, Math.max(0, refused.length + 1 - MAX_REFUSED))) finish(batch, one);
         batch.put("outbox", [item.key], send);
         batch.outbox(conv);
         batch.settled({ conv, cid, state: "refused", code: err.code, message: err.message });
@@ -210,12 +212,9 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
   };
 
   const settle: Outbox["settle"] = (batch, { conv, cid, id, seq, time }) => {
-    const item = [...items.values()].find(({ send }) => send.conv === conv && send.cid === cid && send.tried > 0);
-    if (!item) return false;
-    remove(batch, item);
-    batch.settled({ conv, cid, state: "stored", id, seq, time });
-    batch.after(() => drop(item));
-    return true;
+    const item = named(conv, cid).find(({ send }) => send.tried > 0);
+    if (item) finish(batch, item, { conv, cid, state: "stored", id, seq, time });
+    return !!item;
   };
 
   return {
@@ -229,11 +228,9 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
     async cancel(conv, cid) {
       await load();
       return writer.commit((batch) => {
-        const item = [...items.values()].find(({ send }) => send.conv === conv && send.cid === cid);
+        const [item] = named(conv, cid);
         if (!item || (item.send.tried > 0 && !item.send.refused)) return false;
-        remove(batch, item);
-        batch.settled({ conv, cid, state: "cancelled" });
-        batch.after(() => drop(item));
+        finish(batch, item, { conv, cid, state: "cancelled" });
         return true;
       });
     },

@@ -1,5 +1,5 @@
 /** Brings what the server pushes into the store, then acknowledges it and tells the tabs. */
-import { BelfryError } from "./api.ts";
+import { BelfryError, type Events } from "./api.ts";
 import type { Notice } from "./link.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Push, Session } from "./session.ts";
@@ -54,6 +54,7 @@ export function asking(session: Session, take: (effect: Effect) => void): Ask {
 /** Returns what takes the pushes of one session, and the effects of replies among them, in the order of their frames. */
 export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   const { store, writer, outbox, session, user, tell } = o;
+  const say = <Name extends keyof Events>(name: Name, of: Events[Name]) => tell({ event: { name, of } as Notice["event"] & {} });
   const waiting: (Push | Effect)[] = [];
   let busy = false;
   let over = false; // nothing more is stored: what is left comes again with the next session
@@ -117,9 +118,9 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       session.notify("ack", { d: frames.at(-1)!.d });
     } finally {
       // They are stored: without an ack they come again, but are not new then.
-      for (const of of passing) tell({ event: { name: "messages", of } });
+      for (const of of passing) say("messages", of);
       fresh.forEach((of, i) => tell({ told: told + i, event: { name: "messages", of } }));
-      for (const { skipped } of frames) if (skipped) tell({ event: { name: "skipped", of: skipped } });
+      for (const { skipped } of frames) if (skipped) say("skipped", skipped);
     }
   };
 
@@ -190,7 +191,7 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       brought.clear();
       if (over) return;
       o.synced();
-      tell({ event: { name: "synced", of: synced } });
+      say("synced", synced);
     },
     onConversations(args) {
       parts = merge(parts, args);
@@ -198,32 +199,32 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     async onReadReport(args) {
       // It may be of an automatic read, which leaves the mark as unread; onConversationChanged says so if it does not.
       await writer.commit((batch) => batch.readTo(args.conv, args.seq));
-      tell({ event: { name: "readReport", of: args } });
+      say("readReport", args);
     },
     async onReadReceipt(args) {
       const { conv, seq } = args;
       await writer.commit((batch) => batch.known(conv) && batch.edit(conv, { peerReadSeq: Math.max(batch.entry(conv).peerReadSeq ?? 0, seq) }));
-      tell({ event: { name: "readReceipt", of: args } });
+      say("readReceipt", args);
     },
     async onRecall(args) {
       const { conv, sender, by, ranges } = args;
       // An administrator of the server deletes; `by` is empty then.
       const reason: GapReason = by ? "recalled" : "deleted";
       await gone(writer, conv, ranges, reason, sender);
-      tell({ event: { name: "recall", of: args } });
+      say("recall", args);
     },
     async onMessageDeleted(args) {
-      await gone(writer, args.conv, args.seqs.map((seq) => [seq, seq] as const), "deleted");
-      tell({ event: { name: "messagesDeleted", of: args } });
+      await gone(writer, args.conv, single(args.seqs), "deleted");
+      say("messagesDeleted", args);
     },
     async onConversationDeleted(args) {
       await writer.commit((batch) => deleteConversation(batch, args.conv, !!args.messages, args.upTo));
-      tell({ event: { name: "conversationDeleted", of: args } });
+      say("conversationDeleted", args);
     },
     async onConversationChanged(args) {
       const { conv, muted, pinned, unread } = args;
       await writer.commit((batch) => batch.edit(conv, { muted, pinned, markedUnread: unread }));
-      tell({ event: { name: "conversationChanged", of: args } });
+      say("conversationChanged", args);
     },
     async onGroupEvent(args) {
       const { group, event, users, by, cursor, counts = true } = args;
@@ -241,11 +242,11 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
           batch.edit(conv, { ...rest, cursor: "", listed: false, unread: 0 });
         }
       });
-      tell({ event: { name: "groupEvent", of: args } });
+      say("groupEvent", args);
     },
-    onBlocked: (of) => tell({ event: { name: "blocked", of } }),
-    onPresence: (of) => tell({ event: { name: "presence", of } }),
-    onTyping: (of) => tell({ event: { name: "typing", of } }),
+    onBlocked: (of) => say("blocked", of),
+    onPresence: (of) => say("presence", of),
+    onTyping: (of) => say("typing", of),
   };
 
   void session.ended.then(() => (over = true));
@@ -291,6 +292,11 @@ export function listed(batch: Batch, { last: _, ...entry }: WireConversation): v
 function lose(batch: Batch, { conv, from, to }: Lost): void {
   const { lost, newest } = batch.entry(conv);
   batch.edit(conv, { lost: add(lost, from, to), newest: Math.max(newest, to) });
+}
+
+/** Seqs as ranges of one each. */
+export function single(seqs: readonly number[]): (readonly [number, number])[] {
+  return seqs.map((seq) => [seq, seq]);
 }
 
 /** Makes messages gaps, in one write for those that are near each other. With `sender` only that member's that are held. */

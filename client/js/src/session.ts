@@ -1,7 +1,7 @@
 /** One WebSocket to the server: requests with their replies, and pushes. */
 import { BelfryError, type WebSocketConstructor, type WebSocketLike } from "./api.ts";
 import type { Trace } from "./trace.ts";
-import { aborted } from "./wait.ts";
+import { abortable, aborted } from "./wait.ts";
 import type { Codec, ServerFrame } from "./wire.ts";
 
 /** For connecting and logging in, each. */
@@ -109,20 +109,15 @@ export function dial({ url, codec, WebSocket, trace, signal, onPush }: Dial): Pr
       if (signal?.aborted) return Promise.reject(aborted());
       if (!over) return Promise.reject(new BelfryError("offline"));
       const id = ++lastID;
-      return new Promise((resolve, reject) => {
-        const abort = () => reject(aborted(true));
-        const done = <T>(settle: (with_: T) => void) => (with_: T) => {
-          signal?.removeEventListener("abort", abort);
-          settle(with_);
-        };
+      const answer = new Promise((resolve, reject) => {
         write(op, args, id); // what it throws, this promise rejects with
         const take = (ok: unknown) => {
           answered?.(ok);
           resolve(ok);
         };
-        waiting.set(id, { resolve: done(take), reject: done(reject) });
-        signal?.addEventListener("abort", abort);
+        waiting.set(id, { resolve: take, reject });
       });
+      return abortable(answer, signal);
     },
   };
 
