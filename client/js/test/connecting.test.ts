@@ -104,6 +104,20 @@ test("close ends the wait", async () => {
   expect(outcomes(await waited).map((text) => text.split(":")[0])).toEqual(Array(6).fill("closed"));
 });
 
+test.each(["forbidden", "bad_request"])("a login that is refused as %s is not tried again", async (code) => {
+  const { server, client, give, connection } = world();
+  server.faults.refuseNext("login", code as "forbidden");
+  const waited = calls(client);
+  await pass(0);
+  give();
+  await pass(600_000);
+  expect(connection()).toBe("closed");
+  expect(client.status.getSnapshot().error?.code).toBe(code);
+  expect(server.requests("login")).toHaveLength(1);
+  expect(outcomes(await waited).map((text) => text.split(":")[0])).toEqual(Array(6).fill(code));
+  expect(outcomes(await calls(client)).slice(3)).toEqual(Array(3).fill("closed: closed"));
+});
+
 test("a token source that throws is no fault of the store", async () => {
   const errors: Events["error"][] = [];
   const { client } = world({ token: () => Promise.reject(new Error("my back end is down")) });
