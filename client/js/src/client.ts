@@ -90,7 +90,13 @@ export function createClient(options: ClientOptions): Client {
     now: () => Date.now() + known.ahead,
   };
   const cancel: Client["cancel"] = (conv, cid) => call("cancel", { conv, cid });
-  const pendings = newPendings(base, cancel, (settled) => hear({ settled }));
+  const append = async (entry: StoredSend) => (await store).append("outbox", asValue(entry));
+  const announce = (conv: string) => {
+    tell({ changed: { outbox: [conv] } });
+    // An engine that does not hear of it finds it when it starts, or with the next one.
+    return call("outbox", null).catch(() => {});
+  };
+  const pendings = newPendings(base, cancel, (settled) => hear({ settled }), (entry) => append(entry).then(() => void announce(entry.conv)));
   let list: ReturnType<Client["conversations"]> | undefined;
 
   const client: Client = {
@@ -114,24 +120,21 @@ export function createClient(options: ClientOptions): Client {
       if (status.connection === "closed") throw new BelfryError("closed");
       const uncounted = [...appended].filter(({ key = Infinity }) => key > (known.taken ?? 0)).length;
       if (status.outbox + uncounted >= MAX_OUTBOX) throw new BelfryError("rate_limited", `${MAX_OUTBOX} messages wait already`);
-      const pending = pendings.follow(entry);
+      const pending = pendings.follow(entry, to.life?.());
       const one: { key?: number } = {};
       appended.add(one);
       try {
-        const append = () => to.append("outbox", asValue(entry));
-        one.key = await append().catch(async (err: StoreError) => {
+        one.key = await append(entry).catch(async (err: StoreError) => {
           if (err.failure !== "quota") throw err;
           await call("makeRoom", null);
-          return append();
+          return append(entry);
         });
       } catch (cause) {
         appended.delete(one);
         pendings.forget(pending);
         throw new BelfryError("storage", "the message could not be stored", { cause });
       }
-      tell({ changed: { outbox: [conv] } });
-      // An engine that does not hear of it finds it when it starts, or with the next one.
-      void call("outbox", null).catch(() => {}).finally(() => appended.delete(one));
+      void announce(conv).finally(() => appended.delete(one));
       return pending;
     },
     cancel,

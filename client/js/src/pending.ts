@@ -3,23 +3,30 @@ import { BelfryError, type Pending, type SendState } from "./api.ts";
 import type { Base, Settled, StoredSend } from "./link.ts";
 import { gather, liveView } from "./views.ts";
 
+/** A message that is followed. */
+export interface Followed {
+  readonly send: StoredSend;
+  /** The store's as it was appended. */
+  life: number;
+  end(as: Settled | BelfryError): void;
+}
+
 export interface Pendings {
-  follow(send: StoredSend): Pending;
+  follow(send: StoredSend, life?: number): Pending;
   /** It has not come into the outbox. */
   forget(pending: Pending): void;
 }
 
-/** `cancel` is the client's; `found` is told of what was settled without any news of it. */
-export function newPendings(base: Base, cancel: (conv: string, cid: string) => Promise<boolean>, found: (settled: readonly Settled[]) => void): Pendings {
-  const waiting = new Map<Pending, (as: Settled | BelfryError) => void>();
-  const look = async () => {
-    const { settledOf } = await import("./waiting.ts");
-    found(await settledOf(await base.store, base.user, [...waiting.keys()]));
-  };
+/** `cancel` is the client's; `found` is told of what was settled without any news of it; `again` appends what the store has lost. */
+export function newPendings(
+  base: Base, cancel: (conv: string, cid: string) => Promise<boolean>, found: (settled: readonly Settled[]) => void, again: (send: StoredSend) => Promise<unknown>,
+): Pendings {
+  const waiting = new Map<Pending, Followed>();
+  const look = async () => (await import("./waiting.ts")).lookAfter(base, waiting, found, again);
   const lookUp = gather(() => look().catch(() => {})); // what fails is tried by the next one
 
   base.listen(({ settled = [], changed, status }) => {
-    for (const [pending, end] of waiting) {
+    for (const [pending, { end }] of waiting) {
       for (const one of settled) if (isOf(one, pending)) end(one);
       if (status?.connection === "closed") end(new BelfryError("closed", "the message waits in the outbox"));
     }
@@ -28,7 +35,8 @@ export function newPendings(base: Base, cancel: (conv: string, cid: string) => P
   });
 
   return {
-    follow({ conv, cid }) {
+    follow(send, life = 0) {
+      const { conv, cid } = send;
       const state = liveView<SendState>({ state: "queued" });
       let end!: (as: Settled | BelfryError) => void;
       const settled = new Promise<SendState>((resolve, reject) => {
@@ -43,7 +51,7 @@ export function newPendings(base: Base, cancel: (conv: string, cid: string) => P
       });
       settled.catch(() => {}); // nobody has to wait for it
       const pending: Pending = { cid, conv, state, settled, cancel: () => cancel(conv, cid) };
-      waiting.set(pending, end);
+      waiting.set(pending, { send, life, end });
       return pending;
     },
     forget: (pending) => void waiting.delete(pending),

@@ -1,6 +1,7 @@
 /** What the store says of messages that were sent: loaded when it is asked. */
 import type { Pending, Waiting } from "./api.ts";
-import type { Settled, StoredSend } from "./link.ts";
+import type { Base, Settled, StoredSend } from "./link.ts";
+import type { Followed } from "./pending.ts";
 import type { Store } from "./store.ts";
 import type { Message } from "./wire.ts";
 
@@ -16,24 +17,35 @@ export async function waitingIn(store: Store): Promise<Waiting[]> {
   }));
 }
 
-/** What became of messages, as the store says; it leaves out those that wait, and those of which it cannot be told. */
-export async function settledOf(store: Store, user: string, pendings: readonly Pending[]): Promise<Settled[]> {
-  const found: Settled[] = [];
+/**
+ * Tells `found` what became of messages, as the store says. Those of which it knows nothing, since
+ * the browser has thrown away what it had, go to `again`: as ones that may have been sent before.
+ */
+export async function lookAfter(
+  base: Base, waiting: ReadonlyMap<Pending, Followed>, found: (settled: readonly Settled[]) => void, again: (send: StoredSend) => Promise<unknown>,
+): Promise<void> {
+  const store = await base.store;
+  const settled: Settled[] = [];
+  const lost: Followed[] = [];
   const outbox = (await store.list("outbox", {})).map(({ value }) => value as unknown as StoredSend);
-  for (const conv of new Set(pendings.map((pending) => pending.conv))) {
+  const life = store.life?.() ?? 0;
+  const all = [...waiting];
+  for (const conv of new Set(all.map(([pending]) => pending.conv))) {
     const rows = await store.list("messages", { from: [conv], to: [conv, ""], limit: SENT_AMONG, reverse: true });
-    const sent = rows.map(({ value }) => value as unknown as Message).filter(({ from }) => from === user);
-    for (const pending of pendings.filter((one) => one.conv === conv)) {
+    const sent = rows.map(({ value }) => value as unknown as Message).filter(({ from }) => from === base.user);
+    for (const [pending, one] of all.filter(([pending]) => pending.conv === conv)) {
       const { cid } = pending;
-      const send = outbox.find((one) => isOf(one, pending));
-      const message = sent.find((one) => isOf(one, pending));
-      if (send?.refused) found.push({ conv, cid, state: "refused", code: send.refused.code, message: send.refused.message });
-      else if (!send && message) found.push({ conv, cid, state: "stored", id: message.id, seq: message.seq, time: message.time });
+      const send = outbox.find((one) => one.conv === conv && one.cid === cid);
+      const message = sent.find((one) => one.cid === cid);
+      if (send?.refused) settled.push({ conv, cid, state: "refused", code: send.refused.code, message: send.refused.message });
+      else if (send) continue;
+      else if (message) settled.push({ conv, cid, state: "stored", id: message.id, seq: message.seq, time: message.time });
+      else if (one.life < life) lost.push(one);
     }
   }
-  return found;
-}
-
-function isOf(one: { readonly conv: string; readonly cid?: string }, { conv, cid }: Pending): boolean {
-  return one.conv === conv && one.cid === cid;
+  found(settled);
+  for (const one of lost) {
+    await again({ ...one.send, tried: 1, since: 1 });
+    one.life = life;
+  }
 }

@@ -141,12 +141,13 @@ function pendings(store: Store) {
   const hub = newHub<Notice>();
   const found: Settled[] = [];
   const base: Base = { user: "alice", store: Promise.resolve(store), listen: hub.listen, status: vi.fn(), fill: vi.fn(), now: Date.now };
+  const again = (send: StoredSend) => store.append("outbox", send as never);
   const { follow } = newPendings(base, async () => false, (settled) => {
     found.push(...settled);
     hub.tell({ settled });
-  });
+  }, again);
   const send = (conv: string, cid: string): StoredSend => ({ conv, cid, body: 1, tried: 1 });
-  return { hub, found, follow: (conv: string, cid: string) => follow(send(conv, cid)), send };
+  return { hub, found, follow: (conv: string, cid: string) => follow(send(conv, cid), store.life?.()), send };
 }
 
 test("when another tab leads, one look into the store tells what became of all messages", async () => {
@@ -180,6 +181,38 @@ test("when another tab leads, one look into the store tells what became of all m
   hub.tell({ changed: { all: true } });
   await settle();
   expect(found.slice(2)).toEqual([{ conv: "u:carl", cid: "c7", state: "stored", id: "x", seq: 1, time: 7 }]);
+});
+
+test("what waited in a store that the browser has cleared is put there again, once, in its order, and as a repeat", async () => {
+  let life = 1;
+  const store: Store = { ...memoryStore(), life: () => life };
+  const { hub, follow, send } = pendings(store);
+  const waits = async () => (await store.list("outbox", {})).map(({ value }) => value as unknown as StoredSend);
+  for (const cid of ["a", "b", "c"]) {
+    follow("u:bob", cid);
+    await store.append("outbox", { ...send("u:bob", cid), tried: 0 } as never);
+  }
+  const look = async () => {
+    hub.tell({ changed: { all: true } });
+    await settle();
+  };
+  await store.write([{ table: "outbox", remove: {} }]);
+  await look(); // taken from there, as far as this tab knows
+  expect(await waits()).toEqual([]);
+  life = 2;
+  await store.write([{ table: "messages", key: ["u:bob", 1], value: { conv: "u:bob", from: "alice", id: "x", seq: 1, time: 7, cid: "b", body: 1 } }]);
+  await look();
+  expect(await waits()).toEqual(["a", "c"].map((cid) => ({ conv: "u:bob", cid, body: 1, tried: 1, since: 1 })));
+  await look();
+  expect(await waits()).toHaveLength(2);
+  hub.tell({ settled: [{ conv: "u:bob", cid: "a", state: "stored", id: "y", seq: 2, time: 8 }] });
+  life = 3;
+  await store.write([{ table: "outbox", remove: {} }]);
+  vi.spyOn(store, "append").mockRejectedValueOnce(new Error("no room"));
+  await look();
+  expect(await waits()).toEqual([]);
+  await look(); // tried again
+  expect((await waits()).map(({ cid }) => cid)).toEqual(["c"]);
 });
 
 test("what is settled is followed no more", async () => {

@@ -8,6 +8,7 @@ import { WebSocket } from "ws";
 
 import { createClient } from "../../src/client.ts";
 import { type Server, startBelfry } from "../belfry.ts";
+import { log } from "../waiting.ts";
 import { inBrowsers, type Site, serve } from "./harness.ts";
 
 declare const page: typeof import("./pages/tabs.ts") & typeof import("./pages/store.ts");
@@ -89,6 +90,33 @@ inBrowsers((launch, name) => {
       await (await sender.send(`u:${alice}`, many + 2)).settled;
       for (const tab of tabs) await tab.until((n) => page.shown().at(-1) === n && page.heardAll().at(-1) === n, many + 2);
       await sender.close();
+      await browser.close();
+    });
+
+    test("what waits in the outboxes of open tabs is sent, once, although the storage is cleared meanwhile", async () => {
+      const [alice, bob] = [`alice-${name}-waiting`, `bob-${name}-waiting`];
+      const browser = await launch();
+      const setup = { url: server.url, user: alice, peer: bob, desk: `http://127.0.0.1:${(desk.address() as AddressInfo).port}/${alice}` };
+      const tabs = [await browser.open(site.url("/")), await browser.open(site.url("/"))];
+      for (const tab of tabs) await tab.evaluate((of) => page.open(of), setup);
+      for (const tab of tabs) await tab.until(() => page.status().synced);
+      await server.kill();
+      for (const tab of tabs) await tab.until(() => page.status().connection !== "online");
+      for (const [i, tab] of tabs.entries()) for (const n of [1, 2]) await tab.evaluate((what) => page.send(what), `tab ${i}: ${n}`);
+      for (const tab of tabs) await tab.until(() => page.outbox() === 4);
+
+      await tabs[0]!.cdp?.("Storage.clearDataForOrigin", { origin: site.origin, storageTypes: "all" });
+      await server.restart();
+      const receiver = createClient({ url: server.url, user: bob, token: async () => server.token(bob), WebSocket });
+      const got = log<unknown>();
+      receiver.on("messages", (messages) => got.push(...messages.map(({ body }) => body)));
+      await got.until((all) => all.length >= 4);
+      for (const tab of tabs) await tab.until(() => page.outbox() === 0 && page.status().synced && page.status().storage.lost === true);
+      await tabs[0]!.evaluate((what) => page.send(what), "last");
+      await got.until((all) => all.includes("last"));
+      for (const i of [0, 1]) expect(got.all.filter((body) => String(body).startsWith(`tab ${i}`))).toEqual([`tab ${i}: 1`, `tab ${i}: 2`]);
+      expect(got.all).toHaveLength(5);
+      await receiver.close();
       await browser.close();
     });
   }
