@@ -47,9 +47,10 @@ export function createClient(options: ClientOptions): Client {
   take(known);
 
   const opening = new AbortController();
+  const tellStorage = () => tell({ event: { name: "storage", of: known.storage } });
   const waits: Opening["waits"] = (cause) => {
-    const storage = { ...known.storage, cause };
-    hear({ status: { ...known, storage }, event: { name: "storage", of: storage } });
+    hear({ status: { ...known, storage: { ...known.storage, cause } } });
+    tellStorage();
   };
   const ready = (async (): Promise<{ store: Store; engine: Engine }> => {
     const started = await start(options, { signal: opening.signal, waits });
@@ -62,8 +63,8 @@ export function createClient(options: ClientOptions): Client {
     engine.listen(hear);
     const waited = known.storage.cause;
     hear({ status: engine.status(), changed: { all: true } });
-    const { storage } = known;
-    if (waited || storage.cause || storage.lost) tell({ event: { name: "storage", of: storage } });
+    const { cause, lost } = known.storage;
+    if (waited || cause || lost) tellStorage();
     return started;
   })().catch((err: unknown) => {
     if (closed) throw new BelfryError("closed");
@@ -96,7 +97,10 @@ export function createClient(options: ClientOptions): Client {
     // An engine that does not hear of it finds it when it starts, or with the next one.
     return call("outbox", null).catch(() => {});
   };
-  const pendings = newPendings(base, cancel, (settled) => hear({ settled }), (entry) => append(entry).then(() => void announce(entry.conv)));
+  const pendings = newPendings(base, cancel, (settled) => hear({ settled }), async (entry) => {
+    await append(entry);
+    void announce(entry.conv);
+  });
   let list: ReturnType<Client["conversations"]> | undefined;
 
   const client: Client = {
@@ -223,23 +227,16 @@ export function createClient(options: ClientOptions): Client {
 async function start(options: ClientOptions, opening: Opening): Promise<{ store: Store; engine: Engine }> {
   const names = { server: new URL(options.url).host, user: options.user };
   const open = (options.withoutStorage ? undefined : options.store) ?? openMemory;
-  let opened = await open(names, opening);
+  const opened = await open(names, opening);
   if (!opened?.store) wrong("store", "must open a store: it is what a call returns, as indexedDB()");
   const { store } = opened;
-  let anew = false; // what was lost is still to be filled again
   const engine = shareTabs({
     name: `belfry ${JSON.stringify([names.server, names.user])}`,
     store,
     token: options.token,
     status: firstStatus(opened),
     load: () => import("./engine.ts"),
-    async start(fenced, token, first, lost) {
-      if (lost) opened = { ...opened, lost };
-      anew ||= first;
-      const engine = await (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, store: fenced }, anew);
-      anew = false;
-      return engine;
-    },
+    start: async (fenced, token, first, lost) => (await import("./engine.ts")).startEngine({ ...options, token }, { ...opened, ...(lost && { lost }), store: fenced }, first),
     // A store in memory is this tab's own, and so are its device and its socket.
     alone: store.durability === "memory" || !(options.tabs ?? canShare()),
   });

@@ -29,18 +29,21 @@ export async function lookAfter(
   const lost: Followed[] = [];
   const outbox = (await store.list("outbox", {})).map(({ value }) => value as unknown as StoredSend);
   const life = store.life?.() ?? 0;
-  const all = [...waiting];
-  for (const conv of new Set(all.map(([pending]) => pending.conv))) {
+  for (const conv of new Set([...waiting.keys()].map((pending) => pending.conv))) {
     const rows = await store.list("messages", { from: [conv], to: [conv, ""], limit: SENT_AMONG, reverse: true });
-    const sent = rows.map(({ value }) => value as unknown as Message).filter(({ from }) => from === base.user);
-    for (const [pending, one] of all.filter(([pending]) => pending.conv === conv)) {
+    const sent = rows.map(({ value }) => value as unknown as Message);
+    for (const [pending, one] of waiting) {
+      if (pending.conv !== conv) continue;
       const { cid } = pending;
       const send = outbox.find((one) => one.conv === conv && one.cid === cid);
-      const message = sent.find((one) => one.cid === cid);
-      if (send?.refused) settled.push({ conv, cid, state: "refused", code: send.refused.code, message: send.refused.message });
-      else if (send) continue;
-      else if (message) settled.push({ conv, cid, state: "stored", id: message.id, seq: message.seq, time: message.time });
-      else if (one.life < life) lost.push(one);
+      const message = sent.find((one) => one.cid === cid && one.from === base.user);
+      if (send) {
+        const { refused } = send;
+        if (refused) settled.push({ conv, cid, state: "refused", code: refused.code, message: refused.message });
+      } else if (message) {
+        const { id, seq, time } = message;
+        settled.push({ conv, cid, state: "stored", id, seq, time });
+      } else if (one.life < life) lost.push(one);
     }
   }
   found(settled);
