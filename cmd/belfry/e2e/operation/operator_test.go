@@ -39,12 +39,17 @@ func TestOperatorPage(t *testing.T) {
 	if r.StatusCode != 200 || strings.Contains(policy, "unsafe") || strings.Contains(page, "http:") || strings.Contains(page, "https:") {
 		t.Fatalf("/operator/: %d, policy %q\n%s", r.StatusCode, policy, page)
 	}
+	for _, path := range []string{"/", "/operator"} {
+		if r, to := get(path); r.Request.URL.Path != "/operator/" || to != page {
+			t.Errorf("%s leads to %s", path, r.Request.URL)
+		}
+	}
 	_, rest, _ := strings.Cut(page, `src="./`)
 	script, _, _ := strings.Cut(rest, `"`)
 	if r, _ := get("/operator/" + script); r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/javascript") {
 		t.Errorf("/operator/%s: %d %s", script, r.StatusCode, r.Header.Get("Content-Type"))
 	}
-	for path, status := range map[string]int{"/operator": 401, "/operator/none.js": 404, "/operator/../v1/stats": 401, "/v1/token": 401, "/v1/sick": 401, "/v1/audit": 401} {
+	for path, status := range map[string]int{"/operator/none.js": 404, "/operator/../v1/stats": 401, "/v1/token": 401, "/v1/sick": 401, "/v1/audit": 401} {
 		if status2, text := s.Call(t, "GET", path, ""); status2 != status {
 			t.Errorf("%s without a token: %d %.100s, want %d", path, status2, text, status)
 		}
