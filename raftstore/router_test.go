@@ -81,7 +81,11 @@ func TestMovedCommandIsRetried(t *testing.T) {
 	s := open(t, testConfig(t))
 	alice := userIn(s, 0, 0)
 	slot := command.SlotOf(string(alice))
-	propose(t, s, 0, &command.FreezeSlot{Slot: slot})
+	freeze := func(move command.Move) {
+		propose(t, s, 0, &command.BeginMove{Slot: slot, Move: move})
+		propose(t, s, 0, &command.FreezeSlot{Slot: slot, Move: move, Attempt: 1})
+	}
+	freeze(1)
 	answers := make(chan answer, 1)
 	s.Submit(message(alice, alice, 1), func(r command.Result, err error) { answers <- answer{result: r, err: err} })
 	eventually(t, "the command waits", func() bool {
@@ -89,12 +93,12 @@ func TestMovedCommandIsRetried(t *testing.T) {
 		defer s.deferred.mu.Unlock()
 		return len(s.deferred.waiting) > 0
 	})
-	propose(t, s, 0, &command.RemoveSlot{Slot: slot})
+	propose(t, s, 0, &command.DropSlot{Slot: slot, Move: 1, MaxWork: 1000})
 	propose(t, s, 0, &command.OpenSlots{Epoch: 2, Slots: []command.SlotRange{{First: slot, Last: slot}}})
 	if o := <-answers; o.err != nil || o.result.Seq != 1 {
 		t.Errorf("answer %+v, want seq 1", o)
 	}
-	propose(t, s, 0, &command.FreezeSlot{Slot: slot})
+	freeze(2)
 	if _, err := s.Propose(context.Background(), message(alice, alice, 2)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("slot that stays frozen: %v, want ErrUnavailable", err)
 	}

@@ -21,6 +21,9 @@ func (s *State) Apply(batch []byte, out *Outcome) {
 	out.HooksQueued = false
 	s.out = out
 	s.releaseImages(releasedPerApply)
+	if len(s.leaving) > 0 {
+		s.tick++
+	}
 	err := s.commands.WalkBatch(batch, s.advanceTime, func(k command.Kind, cmd command.Command) {
 		out.Results = append(out.Results, command.Result{})
 		kinds[k].apply(s, cmd, &out.Results[len(out.Results)-1])
@@ -82,7 +85,7 @@ func (s *State) applyPurgeExpired(c *command.PurgeExpired, _ *command.Result) {
 			}
 		}
 		for _, number := range idle {
-			s.removeIdleUser(sl, number)
+			s.removeUser(sl, number)
 		}
 	}
 }

@@ -49,9 +49,9 @@ func TestListIsASlice(t *testing.T) {
 	}
 }
 
-// TestRemoveSlotFreesAll drops users who have something of everything, changed
+// TestDropSlotFreesAll drops users who have something of everything, changed
 // beside a snapshot and after it: nothing of them is left in the arena.
-func TestRemoveSlotFreesAll(t *testing.T) {
+func TestDropSlotFreesAll(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
 			b := newBench(t, command.Limits{OfflineMaxMessages: 10, UserBytes: 4 << 10})
@@ -85,8 +85,7 @@ func TestRemoveSlotFreesAll(t *testing.T) {
 			}
 			change()
 			for slot := range uint16(command.Slots) {
-				b.do(&command.FreezeSlot{Slot: slot})
-				b.do(&command.RemoveSlot{Slot: slot})
+				b.drop(slot, 7)
 			}
 			for range 10_000 {
 				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out

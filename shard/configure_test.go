@@ -94,15 +94,8 @@ func TestQueuesAfterNewTimes(t *testing.T) {
 			moved := newBench(t, command.Limits{OfflineTTL: c.after, OfflineMaxMessages: 3})
 			moved.now = b.now
 			slot := command.SlotOf("bob")
-			data, err := b.s.AppendSlot(nil, slot)
-			if err != nil {
-				t.Fatal(err)
-			}
-			moved.do(&command.FreezeSlot{Slot: slot})
-			moved.do(&command.RemoveSlot{Slot: slot})
-			if r := moved.do(&command.ImportSlot{Slot: slot, Data: data}); r.Code != command.OK {
-				t.Fatal(r)
-			}
+			moved.drop(slot, 1)
+			b.copyTo(moved, slot, 2, command.MaxCopy)
 			check("moved", moved.s)
 
 			b.do(&command.PurgeExpired{LastSlot: command.Slots - 1})

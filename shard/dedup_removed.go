@@ -87,3 +87,14 @@ func (s *State) forgetTooOldDedup(u *user) {
 		s.addDedup(&u.removedDedup, &left[i])
 	}
 }
+
+// hasTooOldDedup reports whether forgetTooOldDedup would forget anything.
+func (s *State) hasTooOldDedup(u *user) bool {
+	var r dedupRecord
+	for c := u.removedDedup.cursor(); c.next(s.arena, &r); {
+		if s.tooOld(u, r.time) {
+			return true
+		}
+	}
+	return false
+}

@@ -43,7 +43,7 @@ func (s *State) applyEraseUser(c *command.EraseUser, r *command.Result) {
 	s.losses.forget(c.User)
 	if u.idle() {
 		number, _ := sl.users.find(s.userHash(u.name), func(n uint32) bool { return s.userAt(n) == u })
-		s.removeIdleUser(sl, number)
+		s.removeUser(sl, number)
 	}
 }
 

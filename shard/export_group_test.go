@@ -145,23 +145,17 @@ func HiddenBytes(s *State, id command.GroupID) (said, want int) {
 
 // LetterBytes adds up all letters that wait, those of frozen slots included.
 func LetterBytes(s *State) (n int) {
-	for _, sl := range s.slots {
-		if sl == nil {
+	for u := range s.everybody {
+		for i := range u.outbox {
+			for _, b := range u.outbox[i].bytes {
+				n += len(b)
+			}
+		}
+		if u.group == nil {
 			continue
 		}
-		for number := range sl.users.all {
-			u := s.userAt(number)
-			for i := range u.outbox {
-				for _, b := range u.outbox[i].bytes {
-					n += len(b)
-				}
-			}
-			if u.group == nil {
-				continue
-			}
-			for _, l := range u.group.letters {
-				n += len(l.bytes)
-			}
+		for _, l := range u.group.letters {
+			n += len(l.bytes)
 		}
 	}
 	return n

@@ -82,18 +82,30 @@ func HoldsBelowCutoff(s *State, name command.UserID) bool {
 
 // LogBytes adds up all logs, those of frozen slots included.
 func LogBytes(s *State) (n int) {
-	for _, sl := range s.slots {
+	for u := range s.everybody {
+		for i := range u.convs.items {
+			n += u.convs.items[i].log.Bytes()
+		}
+	}
+	return n
+}
+
+// everybody yields all users, those of moving slots included.
+func (s *State) everybody(yield func(*user) bool) {
+	slots := s.slots[:]
+	for _, arr := range s.arriving {
+		slots = append(slots, arr.slot)
+	}
+	for _, sl := range slots {
 		if sl == nil {
 			continue
 		}
 		for number := range sl.users.all {
-			u := s.userAt(number)
-			for i := range u.convs.items {
-				n += u.convs.items[i].log.Bytes()
+			if !yield(s.userAt(number)) {
+				return
 			}
 		}
 	}
-	return n
 }
 
 func (s *State) inspect(name, peer command.UserID) *conv {

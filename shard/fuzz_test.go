@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
@@ -23,7 +24,7 @@ const storyTime = 1_700_000_000_000
 // story is a batch of each kind of command, for states and inputs that fuzzing
 // begins with. alice, bob and the groups share the shard, zoe's slot is elsewhere.
 func story() [][]byte {
-	open := &command.OpenSlots{Epoch: 1}
+	open, carol := &command.OpenSlots{Epoch: 1}, command.SlotOf("carol")
 	for _, name := range []string{"alice", "bob", "dave", "group team", "group live", "group old", "carol"} {
 		open.Slots = append(open.Slots, command.SlotRange{First: command.SlotOf(name), Last: command.SlotOf(name)})
 	}
@@ -37,7 +38,7 @@ func story() [][]byte {
 		}}
 	}
 	batches := [][]command.Command{
-		{open, &command.FreezeSlot{Slot: command.SlotOf("carol")}, &command.RemoveSlot{Slot: command.SlotOf("carol"), Epoch: 2}},
+		{open, &command.BeginMove{Slot: carol, Move: 1}, &command.FreezeSlot{Slot: carol, Move: 1, Attempt: 1}, &command.DropSlot{Slot: carol, Move: 1, Epoch: 2, MaxWork: 1}},
 		{&command.Configure{Version: 1, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}}},
 		{&command.Configure{Version: 2, Limits: command.Limits{OfflineMaxMessages: 3, UserBytes: 300}, HookBytes: 100}},
 		{&command.Login{User: "alice", Device: "phone", Platform: "ios", AutoRead: true, HasCursor: true, Cursor: "?"}},
@@ -96,11 +97,18 @@ func FuzzDecodeBatch(f *testing.F) {
 	}
 	old := storyState()
 	slot := command.SlotOf("bob")
-	data, err := old.AppendSlot(nil, slot)
-	if err != nil {
-		f.Fatal(err)
+	var out Outcome
+	old.Apply(command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.BeginMove{Slot: slot, Move: 1}), &out)
+	for _, size := range []int{100, command.MaxCopy} {
+		batch := command.AppendBatchHeader(nil, storyTime)
+		last := uint64(0)
+		for _, cmd := range CopyAll(f, old, slot, 1, size) {
+			batch, last = command.AppendCommand(batch, cmd), cmd.Number
+		}
+		f.Add(batch)
+		batch = command.AppendCommand(batch, &command.FlipSlot{Slot: slot, Move: 1, Last: last, Epoch: 2})
+		f.Add(command.AppendCommand(batch, &command.DiscardSlot{Slot: slot, Move: 1, MaxWork: 1}))
 	}
-	f.Add(command.AppendCommand(command.AppendBatchHeader(nil, storyTime), &command.ImportSlot{Slot: slot, Data: data}))
 	image := snapshot(old)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		undecodable := decodeBatch(b)
@@ -143,7 +151,7 @@ func apply(s *State, b []byte) (broken error) {
 // and whose numbers are taken on trust.
 func imports(b []byte) (found bool) {
 	err := command.NewSet(newCommand).WalkBatch(b, func(int64) {}, func(_ command.Kind, cmd command.Command) {
-		_, is := cmd.(*command.ImportSlot)
+		_, is := cmd.(*command.CopySlot)
 		found = found || is
 	})
 	return err == nil && found
@@ -217,6 +225,31 @@ func FuzzDecodeLetter(f *testing.F) {
 // entry of a map.
 func restoreBytes(input int) uint64 { return 3<<20 + 32*uint64(input) }
 
+// movingState is storyState with bob's slot frozen to leave it, and carol's about to come.
+func movingState(t testing.TB) *State {
+	s, other := storyState(), newBench(t, command.Limits{})
+	bob, carol := command.SlotOf("bob"), command.SlotOf("carol")
+	for n := range 10 {
+		other.send("carol", "bob", fmt.Sprint("m", n))
+	}
+	other.must(&command.BeginMove{Slot: carol, Move: 2})
+	batch := command.AppendBatchHeader(nil, storyTime)
+	for _, cmd := range []command.Command{
+		&command.BeginMove{Slot: bob, Move: 1}, &command.ReadReport{User: "bob", Peer: "alice", Seq: 3}, &command.FreezeSlot{Slot: bob, Move: 1, Attempt: 1},
+	} {
+		batch = command.AppendCommand(batch, cmd)
+	}
+	for _, cmd := range CopyAll(t, other.s, carol, 2, 300)[:2] {
+		batch = command.AppendCommand(batch, cmd)
+	}
+	var out Outcome
+	s.Apply(batch, &out)
+	if a, _ := s.Arriving(carol); a.Place.Number != 2 || s.arriving[carol].partial == nil {
+		t.Fatalf("carol's slot is at %+v, want the middle of a user", a)
+	}
+	return s
+}
+
 func FuzzRestore(f *testing.F) {
 	s := storyState()
 	whole := snapshot(s)
@@ -225,6 +258,7 @@ func FuzzRestore(f *testing.F) {
 	for _, name := range []command.UserID{"alice", "bob", "dave", "group team", "group live", "group old"} {
 		f.Add(appendUser(s, s.lookup(name)), true)
 	}
+	f.Add(snapshot(movingState(f)), false)
 	f.Fuzz(func(t *testing.T, b []byte, record bool) {
 		if record {
 			b = frameRecord(b)
@@ -244,6 +278,9 @@ func FuzzRestore(f *testing.F) {
 			t.Fatalf("Restore of a restored state: %v", err)
 		}
 		for slot := range uint16(command.Slots) {
+			if got, want := ArrivingSum(again, slot), ArrivingSum(s, slot); got != want {
+				t.Fatalf("what has come of slot %d adds up to %x, want %x", slot, got, want)
+			}
 			if s.slots[slot] == nil {
 				continue
 			}

@@ -24,6 +24,8 @@ const (
 	goldenSeed     = 7
 	goldenCommands = 2500
 	groupWorth     = 32 << 10 // bytes of a snapshot, that a group counts as
+	goldenMove     = 1 << 40  // number of the moves of its slots
+	goldenCopy     = 3000     // bytes of a CopySlot of them
 )
 
 // TestGoldenState applies and restores files that an earlier program wrote: a log,
@@ -151,26 +153,29 @@ func snapshotOf(st *shard.State) (data []byte) {
 	return data
 }
 
-// slotsOf encodes the slots that hold something, each behind its number and length.
+// slotsOf encodes the copies of the slots that hold something, each behind its length.
 func slotsOf(t *testing.T, st *shard.State) (data []byte) {
 	t.Helper()
 	for number := range uint16(command.Slots) {
 		if sum := st.Checksum(number); sum != 0 && sum != xxhash.New().Sum64() {
-			slot := appendSlot(t, st, number)
-			data = binary.AppendUvarint(binary.AppendUvarint(data, uint64(number)), uint64(len(slot)))
-			data = append(data, slot...)
+			apply(t, st, &command.BeginMove{Slot: number, Move: goldenMove})
+			for _, cmd := range shard.CopyAll(t, st, number, goldenMove, goldenCopy) {
+				encoded := command.AppendCommand(nil, cmd)
+				data = append(binary.AppendUvarint(data, uint64(len(encoded))), encoded...)
+			}
 		}
 	}
 	return data
 }
 
-func appendSlot(t *testing.T, st *shard.State, number uint16) []byte {
+// apply applies a command that is not to be refused.
+func apply(t *testing.T, st *shard.State, cmd command.Command) {
 	t.Helper()
-	slot, err := st.AppendSlot(nil, number)
-	if err != nil {
-		t.Fatal(err)
+	var out shard.Outcome
+	st.Apply(command.AppendCommand(command.AppendBatchHeader(nil, 1), cmd), &out)
+	if r := out.Results[0]; r.Code != command.OK {
+		t.Errorf("%T = %+v", cmd, r)
 	}
-	return slot
 }
 
 func importSlots(t *testing.T, slots []byte) *shard.State {
@@ -178,16 +183,18 @@ func importSlots(t *testing.T, slots []byte) *shard.State {
 	st := shard.NewState(1)
 	var out shard.Outcome
 	for len(slots) > 0 {
-		number, width := binary.Uvarint(slots)
-		slots = slots[width:]
 		size, width := binary.Uvarint(slots)
 		slots = slots[width:]
-		batch := command.AppendCommand(command.AppendBatchHeader(nil, 1), &command.ImportSlot{Slot: uint16(number), Data: slots[:size]})
-		st.Apply(batch, &out)
+		st.Apply(append(command.AppendBatchHeader(nil, 1), slots[:size]...), &out)
 		if r := out.Results[0]; r.Code != command.OK {
-			t.Errorf("ImportSlot(%d) = %+v", number, r)
+			t.Errorf("CopySlot = %+v", r)
 		}
 		slots = slots[size:]
+	}
+	for number := range uint16(command.Slots) {
+		if a, ok := st.Arriving(number); ok {
+			apply(t, st, &command.FlipSlot{Slot: number, Move: a.Move, Last: a.Place.Number})
+		}
 	}
 	return st
 }

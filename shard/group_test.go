@@ -289,8 +289,7 @@ func TestMembershipVersions(t *testing.T) {
 func TestGroupLetterReplacesOlder(t *testing.T) {
 	b := newBench(t, command.Limits{})
 	b.group("team", command.GroupPrivate)
-	b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")})
-	b.do(&command.RemoveSlot{Slot: command.SlotOf("dan")})
+	b.drop(command.SlotOf("dan"), 1)
 	b.do(&command.AddMembers{Group: "team", Users: []command.UserID{"dan"}})
 	b.do(&command.RemoveMembers{Group: "team", Users: []command.UserID{"dan"}})
 	var waiting []command.Letter

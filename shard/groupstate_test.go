@@ -99,13 +99,12 @@ func TestNobodyJoinsAGroup(t *testing.T) {
 	}
 }
 
-// TestRemoveSlotFreesGroups is TestRemoveSlotFreesAll for groups and their members.
-func TestRemoveSlotFreesGroups(t *testing.T) {
+// TestDropSlotFreesGroups is TestDropSlotFreesAll for groups and their members.
+func TestDropSlotFreesGroups(t *testing.T) {
 	for _, during := range []string{"no snapshot", "a snapshot", "a snapshot given up"} {
 		t.Run(during, func(t *testing.T) {
 			b := newGroupBench(t, command.Limits{GroupBytes: 4 << 10, GroupRate: -1}, "bob", "cyd")
-			b.do(&command.FreezeSlot{Slot: command.SlotOf("dan")}) // the letters to them wait
-			b.do(&command.RemoveSlot{Slot: command.SlotOf("dan")})
+			b.drop(command.SlotOf("dan"), 1) // the letters to them wait
 			change := func() {
 				for n := range 60 {
 					b.now++
@@ -154,8 +153,9 @@ func TestRemoveSlotFreesGroups(t *testing.T) {
 			}
 			change()
 			for slot := range uint16(command.Slots) {
-				b.do(&command.FreezeSlot{Slot: slot})
-				b.do(&command.RemoveSlot{Slot: slot})
+				if b.s.Owns(slot) {
+					b.drop(slot, 7)
+				}
 			}
 			for range 10_000 {
 				b.s.arena.Free(b.s.arena.Alloc(1), 1) // has what waits carried out

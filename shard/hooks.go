@@ -20,14 +20,6 @@ func (s *State) queueForHooks(key, peer command.UserID, seq uint64) {
 	}
 }
 
-// setFrozenHooks stores the queue for webhooks of a frozen slot, which moves with it.
-func (s *State) setFrozenHooks(sl *slot, q *hookQueue) {
-	if s.frozenHooks == nil {
-		s.frozenHooks = make(map[*slot]*hookQueue)
-	}
-	s.frozenHooks[sl] = q
-}
-
 // HookQueueRange returns the numbers of the queue for webhooks: records above done and
 // up to last wait. If done is higher than the last TrimHookQueue says, records were
 // removed because the queue was full.

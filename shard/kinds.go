@@ -24,9 +24,7 @@ var kinds = [256]kind{
 	11: row((*State).applyTrimOutbox),
 	12: row((*State).applyPurgeExpired),
 	13: row((*State).applyConfigure),
-	14: row((*State).applyFreezeSlot),
-	15: row((*State).applyImportSlot),
-	16: row((*State).applyRemoveSlot),
+	// 14, 15 and 16 moved slots in one step each, before moves had numbers.
 	17: row((*State).applyOpenSlots),
 	18: row((*State).applyRaiseCutoff),
 
@@ -50,6 +48,13 @@ var kinds = [256]kind{
 	36: row((*State).applyUnban),
 
 	37: row((*State).applyChecksum),
+	38: row((*State).applyBeginMove),
+	39: row((*State).applyCopySlot),
+	40: row((*State).applyFreezeSlot),
+	41: row((*State).applyFlipSlot),
+	42: row((*State).applyDropSlot),
+	43: row((*State).applyThawSlot),
+	44: row((*State).applyDiscardSlot),
 
 	64: row((*State).applySetUser),
 	65: row((*State).applyRefreshToken),

@@ -3,7 +3,6 @@ package shard
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -24,6 +23,10 @@ type loader struct {
 	last  uint64   // arrival number of that conversation's newest entry
 	order []uint32 // used by finish, kept for its memory
 	err   error    // why the last user as a whole is malformed
+
+	hooks    *hookQueue // takes records for webhooks of the slot; nil = there must be none
+	arriving *arriving  // takes the users, in place of older copies of them, if it is not nil
+	outdated bool       // queue totals are those of other limits
 }
 
 // frame restores one frame. It returns an error if the frame is malformed or out of
@@ -50,11 +53,9 @@ func (l *loader) frame(b []byte) error {
 		l.conversation(x)
 	case kind == frameLog && (l.stage == frameConv || l.stage == frameLog):
 		l.entries(x)
-	case kind == frameHookRecords && l.u == nil:
-		if l.s.frozenHooks[l.slot] == nil {
-			l.s.setFrozenHooks(l.slot, &hookQueue{limit: math.MaxInt32})
-		}
-		l.s.frozenHooks[l.slot].decode(&x.Decoder)
+	case kind == frameHookRecords && l.hooks != nil:
+		l.finish()
+		l.hooks.decode(&x.Decoder)
 		kind = 0 // not a frame of a user
 	case kind == frameLetters && l.stage >= frameConv && l.stage <= frameLetters:
 		l.letters(x)
@@ -113,18 +114,25 @@ func (l *loader) finish() {
 		l.s.moveToFront(u, int(i))
 	}
 	l.order = order
+	if l.arriving != nil {
+		l.arriving.sum += l.s.userSum(u)
+	}
 }
 
 func (l *loader) user(x *codec.Coder) {
 	var name command.UserID
 	command.Key(x, &name)
+	if l.arriving != nil && x.Err == nil {
+		l.s.removeArrived(l.arriving, name)
+	}
 	if x.Err != nil || name == "" || l.s.inSlot(l.slot, name) != nil {
 		x.Fail(codec.ErrMalformed)
 		return
 	}
 	l.u = l.s.newUser(l.slot, name)
+	l.s.holdFor(l.u)
 	l.u.fields(x)
-	if x.Decoder.Bool() {
+	if outdated := x.Decoder.Bool(); outdated || l.outdated {
 		l.u.expiryRules--
 	}
 	last := command.SessionID(0)

@@ -29,6 +29,8 @@ type model struct {
 	// where there must be none.
 	adopt *adoption
 
+	left uint64 // users that the state says are left of a slot in the command in hand
+
 	// What the batch in hand did, in order.
 	posted  []command.Letter
 	kicked  []command.Kick
@@ -60,6 +62,9 @@ type modelShard struct {
 	limits    command.Limits
 	mapEpoch  uint64
 	slots     [command.Slots]slotState
+	leaving   map[uint16]*modelLeaving
+	arriving  map[uint16]*modelArriving
+	ended     map[uint16]modelEnded
 	hooks     modelHooks
 	sweepFrom uint16 // where the last RaiseCutoff ended
 }

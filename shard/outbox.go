@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"iter"
 
 	"github.com/belfry-im/belfry/shard/command"
 )
@@ -105,11 +106,22 @@ func (s *State) applyTrimOutbox(c *command.TrimOutbox, r *command.Result) {
 // Letters yields all letters that wait, those of one user to another in order. A new
 // leader has to send them again.
 func (s *State) Letters(yield func(Posted) bool) {
-	for _, sl := range s.slots {
-		if sl == nil || sl.frozen {
-			continue
+	for number := range s.slots {
+		for p := range s.SlotLetters(uint16(number)) {
+			if !yield(p) {
+				return
+			}
 		}
-		for _, u := range s.usersByName(sl) {
+	}
+}
+
+// SlotLetters is Letters for one slot, which has moved here or was thawed.
+func (s *State) SlotLetters(number uint16) iter.Seq[Posted] {
+	return func(yield func(Posted) bool) {
+		if !s.Owns(number) {
+			return
+		}
+		for _, u := range s.usersByName(s.slots[number]) {
 			if u.group != nil && !u.yieldGroupLetters(yield) {
 				return
 			}

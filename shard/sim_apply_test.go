@@ -1,7 +1,6 @@
 package shard_test
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/belfry-im/belfry/shard/command"
@@ -44,43 +43,6 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 			}
 		}
 		return command.Result{}
-	case *command.FreezeSlot:
-		if sh.slots[c.Slot] == slotAbsent {
-			return command.Result{Code: command.CodeMoved}
-		}
-		if sh.slots[c.Slot] == slotOwned {
-			for _, u := range m.inSlot(c.Slot) {
-				u.evictToCutoff(sh)
-			}
-			for _, g := range m.groupsIn(c.Slot) {
-				g.evictToCutoff(sh)
-			}
-			sh.hooks.freeze(c.Slot)
-		}
-		sh.slots[c.Slot] = slotFrozen
-		return command.Result{}
-	case *command.RemoveSlot:
-		if sh.slots[c.Slot] == slotOwned {
-			return command.Result{Code: command.CodeConflict}
-		}
-		sh.mapEpoch = max(sh.mapEpoch, c.Epoch)
-		sh.slots[c.Slot] = slotAbsent
-		return command.Result{}
-	case *command.ImportSlot:
-		if sh.slots[c.Slot] != slotAbsent {
-			return command.Result{Code: command.CodeConflict}
-		}
-		sh.slots[c.Slot] = slotOwned
-		sh.mapEpoch = max(sh.mapEpoch, c.Epoch)
-		sh.now = max(sh.now, slotTime(c.Data))
-		for _, u := range m.inSlot(c.Slot) {
-			u.cut(sh)
-		}
-		for _, g := range m.groupsIn(c.Slot) {
-			g.cut(sh)
-		}
-		m.bringHooks(sh, c.Slot)
-		return command.Result{}
 	case *command.PurgeExpired:
 		for _, id := range m.names() {
 			u := m.users[id]
@@ -100,6 +62,9 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 			}
 		}
 		return command.Result{}
+	}
+	if r, ok := m.applyMove(sh, cmd); ok {
+		return r
 	}
 	if c, ok := cmd.(*command.RaiseCutoff); ok {
 		return m.raiseCutoff(sh, c)
@@ -159,12 +124,6 @@ func (m *model) apply(sh *modelShard, cmd command.Command) command.Result {
 		return m.once(c.User, c.Session, c.Request, func(u *modelUser) command.Result { return m.block(sh, u, c) })
 	}
 	panic("model: unknown command")
-}
-
-// slotTime is the old owner's time in the bytes of a slot.
-func slotTime(data []byte) int64 {
-	at, _ := binary.Varint(data[1:])
-	return at
 }
 
 // names lists all users in one order.

@@ -70,7 +70,7 @@ func hookKey(m *query.HookRef) string {
 	return string(m.User)
 }
 
-// bringHooks has a slot bring along what it took.
+// bringHooks has a slot bring along what it took, or take it back.
 func (m *model) bringHooks(sh *modelShard, slot uint16) {
 	for _, from := range m.shards {
 		for _, stored := range from.hooks.carried[slot] {

@@ -19,8 +19,10 @@ func describe(cmd command.Command) string {
 		return fmt.Sprintf("Deliver(%s to %s, number %d, kind %d, seq %d)", l.From, l.To, l.Number, l.Kind, l.Seq)
 	case *command.SendGroup:
 		return fmt.Sprintf("SendGroup(%s to %s, cid %s, session %d, ttl %d, retry %v, admin %v, origin %v)", c.User, c.Group, c.CID, c.Session, c.TTL, c.Retry, c.Admin, c.Origin)
-	case *command.ImportSlot:
-		return fmt.Sprintf("ImportSlot(%d, %d bytes)", c.Slot, len(c.Data))
+	case *command.CopySlot:
+		d := *c
+		d.Data = nil
+		return fmt.Sprintf("CopySlot%+v with %d bytes", d, len(c.Data))
 	}
 	return fmt.Sprintf("%T%+v", cmd, cmd)
 }

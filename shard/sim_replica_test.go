@@ -152,6 +152,17 @@ func (w *world) compareSlot(sh *simShard, state *shard.State, user command.UserI
 	if got, want := state.Checksum(slot), sh.leader.Checksum(slot); got != want {
 		w.failf("Checksum(slot of %s) = %x on a replica of shard %d, want %x", user, got, sh.index, want)
 	}
+	got, _ := state.Arriving(slot)
+	if want, _ := sh.leader.Arriving(slot); got != want {
+		w.failf("Arriving(%d) = %+v on a replica of shard %d, want %+v", slot, got, sh.index, want)
+	}
+	leaving, _ := state.Leaving(slot)
+	if want, _ := sh.leader.Leaving(slot); leaving != want {
+		w.failf("Leaving(%d) = %+v on a replica of shard %d, want %+v", slot, leaving, sh.index, want)
+	}
+	if got, want := shard.ArrivingSum(state, slot), shard.ArrivingSum(sh.leader, slot); got != want {
+		w.failf("the users of slot %d that have come add up to %x on a replica of shard %d, want %x", slot, got, sh.index, want)
+	}
 	if got, want := state.Owns(slot), sh.leader.Owns(slot); got != want {
 		w.failf("Owns(slot of %s) = %v on a replica of shard %d, want %v", user, got, sh.index, want)
 	}

@@ -39,7 +39,8 @@ var deeds = []deed{
 	{4, (*world).raiseCutoff},
 	{2, (*world).configure},
 	{4, (*world).startMove},
-	{30, (*world).move},
+	{60, (*world).move},
+	{6, (*world).repeatMoveStep},
 	{4, (*world).openAgain},
 	{20, (*world).snapshot},
 	{6, (*world).checksum},
@@ -96,6 +97,10 @@ func (w *world) run(commands int) {
 			}
 		}
 		w.tellHooks()
+		if w.restless && w.chance(30) {
+			w.startMove()
+			w.move()
+		}
 		for _, sh := range w.shards {
 			if len(sh.pending) > 0 && w.chance(30) || len(sh.pending) >= 16 {
 				w.flush(sh)
@@ -456,8 +461,8 @@ func (w *world) badCommand() {
 		&command.Deliver{Letter: command.Letter{From: "nobody", To: user, Number: 7, Kind: command.LetterBlock}},
 		&command.TrimOutbox{From: user, To: "nobody", UpTo: 7},
 		&command.OpenSlots{Epoch: 1 << 40, Slots: []command.SlotRange{{First: 7, Last: 6}}},
-		&command.RemoveSlot{Slot: command.SlotOf(string(user))}, // it is not frozen
-		&command.FreezeSlot{Slot: command.SlotOf("nobody")},     // it is not here
+		&command.DropSlot{Slot: command.SlotOf(string(user)), Move: 1 << 40}, // it is not on the move
+		&command.BeginMove{Slot: command.SlotOf("nobody"), Move: 1 << 40},    // it is not here
 		&command.Logout{User: user, Session: 1 << 40},
 	}
 	w.order(sh.index, pick(w, refusals), nil)
@@ -583,6 +588,7 @@ func (w *world) readAll() {
 		w.exploreGroup(id)
 		w.checkGroupElsewhere(id)
 	}
+	w.checkOwners()
 	for _, sh := range w.shards {
 		w.compareReplicas(sh, sh.follower)
 		w.checkOutbox(sh)

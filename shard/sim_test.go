@@ -22,6 +22,11 @@ const seedVariable = "BELFRY_SIM_SEED"
 func simulate(seed uint64, commands int, spoil func(*world)) (executed int, err error) {
 	w := newWorld(seed)
 	w.spoil = spoil
+	return w.live(commands)
+}
+
+// live runs a world and reports where it went wrong.
+func (w *world) live(commands int) (executed int, err error) {
 	defer func() {
 		executed = w.commands
 		switch v := recover().(type) {
@@ -34,7 +39,7 @@ func simulate(seed uint64, commands int, spoil func(*world)) (executed int, err 
 		default:
 			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
-		err = fmt.Errorf("seed %d, step %d, command %d: %w", seed, w.step, w.commands, err)
+		err = fmt.Errorf("seed %d, step %d, command %d: %w", w.seed, w.step, w.commands, err)
 		if os.Getenv(seedVariable) != "" {
 			err = fmt.Errorf("%w%s", err, w.recent())
 		}
@@ -84,4 +89,37 @@ func envNumber(t *testing.T, name string, otherwise int) int {
 		t.Fatalf("%s = %q, want a number above 0", name, text)
 	}
 	return n
+}
+
+// moveSeeds is how many worlds TestMovesSimulation lets live.
+const moveSeeds = 20
+
+// TestMovesSimulation is TestSimulation with slots that move all the time. A third of the
+// moves is aborted at some step; steps come twice, late and from drivers that do not know
+// of each other, replicas are made from snapshots meanwhile.
+func TestMovesSimulation(t *testing.T) {
+	first, seeds := uint64(1), uint64(moveSeeds)
+	if seed := envNumber(t, seedVariable, 0); seed != 0 {
+		first, seeds = uint64(seed), 1
+	}
+	var over, given atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d moves were finished, %d aborted", over.Load(), given.Load())
+		if seeds == moveSeeds && !t.Failed() && (over.Load() < 200 || given.Load() < 100) {
+			t.Errorf("%d moves were finished and %d aborted, want 200 and 100", over.Load(), given.Load())
+		}
+	})
+	for seed := first; seed < first+seeds; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(seed)
+			w.restless = true
+			_, err := w.live(seedCommands)
+			over.Add(int64(w.moved[taken]))
+			given.Add(int64(w.moved[aborted]))
+			if err != nil {
+				t.Errorf("%v\nagain, with what led to it: BELFRY_SIM_SEED=%d go test -run TestMovesSimulation ./shard", err, seed)
+			}
+		})
+	}
 }

@@ -29,7 +29,10 @@ type world struct {
 	owner    map[uint16]int // shard of each user's and group's slot
 	mapEpoch uint64         // of the slots' map
 	moves    []*slotMove
-	mail     [][]byte // encoded letters on their way
+	moved    map[moveEnd]int // moves that are over
+	lastMove command.Move
+	steps    []moveStep // of moves, to be repeated
+	mail     [][]byte   // encoded letters on their way
 	trims    []command.TrimOutbox
 	devices  []*device
 	clock    int64           // ms, of an ideal clock
@@ -43,6 +46,7 @@ type world struct {
 	talk     []*command.SendGroup   // to groups, to be repeated
 	asked    []command.GroupCommand // likewise
 	feeds    []*feed
+	restless bool // slots move all the time
 	busy     bool // there is one group, in which much happens at a time
 	pace     int  // ms, that a step takes at most
 	// newTimes has configurations change how long messages stay in the queue; other times
@@ -130,7 +134,7 @@ func (w *world) failf(format string, args ...any) {
 func newWorld(seed uint64) *world {
 	w := &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0xbe1f)), hookRng: rand.New(rand.NewPCG(seed, 0x400c)), model: newModel(simShards),
-		owner: map[uint16]int{}, acked: map[[2]command.UserID]int{}, imported: map[[2]command.UserID]int{}, mapEpoch: 1, clock: 1_700_000_000_000,
+		owner: map[uint16]int{}, acked: map[[2]command.UserID]int{}, moved: map[moveEnd]int{}, imported: map[[2]command.UserID]int{}, mapEpoch: 1, clock: 1_700_000_000_000,
 	}
 	users := 4 + w.rng.IntN(5)
 	switch w.rng.IntN(20) {
@@ -329,6 +333,7 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 	for i, o := range orders {
 		got := &sh.outcome.Results[i]
 		w.remember(trace{w.step, sh.index, ms.now, o.cmd, got.Code})
+		w.model.left = got.Seq
 		want := w.model.apply(ms, o.cmd)
 		if diff := diffResult(got, &want); diff != "" {
 			w.failf("%s: %s", describe(o.cmd), diff)
@@ -336,7 +341,7 @@ func (w *world) follow(sh *simShard, orders []order, at int64) {
 		if diff := diffResult(&sh.second.Results[i], got); diff != "" {
 			w.failf("follower: %s: %s", describe(o.cmd), diff)
 		}
-		if c, ok := o.cmd.(*command.ImportSlot); ok && got.Code == command.OK {
+		if c, ok := o.cmd.(*command.FlipSlot); ok && got.Code == command.OK {
 			w.arrived = append(w.arrived, c.Slot)
 		}
 	}

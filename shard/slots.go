@@ -2,27 +2,20 @@ package shard
 
 import (
 	"cmp"
-	"fmt"
 	"hash/maphash"
 	"math"
 	"slices"
 
-	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/belfry-im/belfry/shard/ring"
 )
 
-// slotVersion is the version of the bytes that AppendSlot makes for a move: version,
-// the old shard's time and limits, records for webhooks, then the frames of each user,
-// in order of name.
-const slotVersion = 4
-
 // A slot is a set of users and groups, by the hash of their names, that a shard owns
 // and that moves to another shard as a whole.
 type slot struct {
-	frozen      bool
-	frozenAfter uint64 // State.snapshots when the slot was frozen
-	users       table  // numbers of the slot's users and groups, see userAt
+	frozen   bool
+	snapshot uint64 // number of the newest snapshot that has begun to write the slot
+	users    table  // numbers of the slot's users and groups, see userAt
 }
 
 // usersPerBlock is how many users are in one heap object.
@@ -76,11 +69,11 @@ func (u *user) idle() bool {
 		len(u.convs.items)+len(u.memberships.items)+len(u.imports.items) == 0
 }
 
-// removeIdleUser removes a user for whom idle is true.
-func (s *State) removeIdleUser(sl *slot, number uint32) {
+// removeUser removes a user from a slot.
+func (s *State) removeUser(sl *slot, number uint32) {
 	u := s.userAt(number)
 	s.copyForSnapshot(u)
-	if w := s.snapshot; w != nil && w.image(u) != nil && int(command.SlotOf(string(u.name))) >= w.nextSlot {
+	if w := s.snapshot; w != nil && w.image(u) != nil && sl.snapshot < w.number {
 		w.removed[sl] = append(w.removed[sl], u)
 	}
 	sl.users.remove(number, func(n uint32) uint64 { return s.userHash(s.userAt(n).name) })
@@ -146,101 +139,12 @@ func (s *State) applyOpenSlots(c *command.OpenSlots, r *command.Result) {
 	s.mapEpoch = c.Epoch
 	for _, span := range c.Slots {
 		for id := int(span.First); id <= int(span.Last); id++ {
-			if s.slots[id] == nil {
+			if s.slots[id] == nil && s.arriving[uint16(id)] == nil {
 				s.slots[id] = &slot{}
 				s.served++
 			}
 		}
 	}
-}
-
-func (s *State) applyFreezeSlot(c *command.FreezeSlot, r *command.Result) {
-	sl := s.slots[c.Slot]
-	if sl == nil {
-		*r = command.Result{Code: command.CodeMoved, Detail: "slot: not here"}
-		return
-	}
-	if sl.frozen {
-		return
-	}
-	// The slot's new shard has another cutoff, so what is below this one goes now.
-	for number := range sl.users.all {
-		if u := s.userAt(number); s.cutoffReaches(u) {
-			s.prepare(u)
-			s.evictToCutoff(u)
-		}
-		if u := s.userAt(number); u.removedDedup.head != 0 {
-			s.copyForSnapshot(u)
-			s.forgetTooOldDedup(u)
-		}
-	}
-	if hooks := s.hooks.split(c.Slot); hooks.last > 0 {
-		s.setFrozenHooks(sl, &hooks)
-	}
-	sl.frozen, sl.frozenAfter = true, s.snapshots
-	s.served--
-}
-
-func (s *State) applyImportSlot(c *command.ImportSlot, r *command.Result) {
-	if s.slots[c.Slot] != nil {
-		*r = command.Result{Code: command.CodeConflict, Detail: "slot: here already"}
-		return
-	}
-	x := codec.NewReader(c.Data)
-	if v := x.Decoder.Byte(); v != slotVersion {
-		panicInvariant("slot %d: version %d, want %d", c.Slot, v, slotVersion)
-	}
-	var now int64
-	var limits command.Limits
-	codec.Int(&x, &now)
-	limits.Fields(&x)
-	limits = limits.WithDefaults()
-	sl := &slot{}
-	l := loader{s: s, slot: sl}
-	for len(x.B) > 0 {
-		if err := l.frame(x.Decoder.Bytes()); err != nil {
-			panicInvariant("slot %d: %v", c.Slot, err)
-		}
-	}
-	if l.finish(); l.err != nil {
-		panicInvariant("slot %d: %v", c.Slot, l.err)
-	}
-	if x.Err != nil {
-		panicInvariant("slot %d: %v", c.Slot, x.Err)
-	}
-	s.advanceTime(now)
-	s.slots[c.Slot] = sl
-	s.served++
-	s.mapEpoch = max(s.mapEpoch, c.Epoch)
-	if hooks := s.frozenHooks[sl]; hooks != nil {
-		delete(s.frozenHooks, sl)
-		for r := range hooks.recordsAfter(0) {
-			s.queueForHooks(r.key, r.peer, r.seq)
-		}
-	}
-	if !sameExpiry(&limits, &s.limits) {
-		for number := range sl.users.all {
-			s.userAt(number).expiryRules = s.expiryRules - 1
-		}
-	}
-}
-
-func (s *State) applyRemoveSlot(c *command.RemoveSlot, r *command.Result) {
-	sl := s.slots[c.Slot]
-	if sl != nil && !sl.frozen {
-		*r = command.Result{Code: command.CodeConflict, Detail: "slot: must be frozen before it is dropped"}
-		return
-	}
-	s.mapEpoch = max(s.mapEpoch, c.Epoch)
-	if sl == nil {
-		return
-	}
-	for number := range sl.users.all {
-		s.freeUser(number)
-	}
-	s.tableBytes -= sl.users.bytes()
-	s.slots[c.Slot] = nil
-	delete(s.frozenHooks, sl)
 }
 
 // usersByName returns the users of a slot in order of name.
@@ -254,32 +158,3 @@ func (s *State) usersByName(sl *slot) []*user {
 }
 
 func byName(u, v *user) int { return cmp.Compare(u.name, v.name) }
-
-// AppendSlot appends the bytes of a slot for ImportSlot. The slot should be frozen.
-func (s *State) AppendSlot(dst []byte, number uint16) ([]byte, error) {
-	sl := s.slots[number]
-	if sl == nil {
-		return dst, fmt.Errorf("shard %d: slot %d is not here", s.id, number)
-	}
-	x := codec.NewWriter(append(dst, slotVersion))
-	codec.Int(&x, &s.now)
-	s.limits.Fields(&x)
-	dst = x.B
-	var frame []byte
-	var enc userEncoder
-	if hooks := s.frozenHooks[sl]; hooks != nil {
-		for _, piece := range hooks.pieces() {
-			frame = append(append(frame[:0], frameHookRecords), piece...)
-			dst = appendFrame(dst, frame)
-		}
-	}
-	for _, u := range s.usersByName(sl) {
-		for enc = (userEncoder{u: u, limit: frameBytes, expiryRules: s.expiryRules}); ; {
-			if frame = enc.appendNext(s, frame[:0], true); len(frame) == 0 {
-				break
-			}
-			dst = appendFrame(dst, frame)
-		}
-	}
-	return dst, nil
-}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 
@@ -21,12 +20,24 @@ import (
 // length and that many bytes. The first byte says what a frame holds:
 //
 //	header  "belfry", version, version of the configuration, epoch, map epoch, time, cutoff, limits
+//	moves   tick, moves that are over; absent before the first one
 //	slot    number, frozen
-//	hook records  records of a queue for webhooks: of the frozen slot above or, after hooks, of the shard
+//	leaving …  the move of the slot above to another shard, see moverecord.go
+//	arriving …  as a slot, behind all of them: a slot that is on the move to this shard
+//	hook records  records of a queue for webhooks: of the moving slot above or, after hooks, of the shard
 //	user …  the frames of a user of the slot above, in order of name
 //	hooks   limit and last removed number of the queue for webhooks; absent if it was never used
 //	end     xxhash64 of all bytes before this frame
-const snapshotVersion = 4
+//
+// A shard that has had no move writes the version before, which is the same without moves:
+// programs that do not know moves can read it.
+const (
+	snapshotVersion       = 5
+	oldestSnapshotVersion = 4
+)
+
+// OldestStateVersion is the oldest version that Restore reads.
+const OldestStateVersion = oldestSnapshotVersion
 
 // StateVersion is the version in which states are encoded. Checksums of one state differ
 // between versions.
@@ -57,14 +68,16 @@ type SnapshotWriter struct {
 	s              *State
 	number         uint64               // the snapshot's number, see State.snapshots
 	slots          [command.Slots]*slot // as of the snapshot
+	frozen         map[uint16]bool      // slots that were frozen
+	arriving       []*slot              // slots on the move to this shard that are still to be written
+	moves          map[*slot][]piece    // frames of the slots that are on the move, as of the snapshot
 	nextSlot       int                  // number of the next slot
 	users          []*user              // users of the current slot that are still to be written
 	current        *user                // user being written, or nil
 	encoder        userEncoder          // encodes current, or its image
 	hooks          hookQueue            // State.hooks as of the snapshot
-	frozenHooks    map[*slot]*hookQueue // State.frozenHooks as of the snapshot
 	expiryRules    uint32               // State.expiryRules as of the snapshot
-	hookRecords    [][]byte             // records for webhooks that come next
+	pieces         []piece              // frames that come next
 	usersWithImage []*user              // users that got an image
 	removed        map[*slot][]*user    // users removed since the snapshot began, of slots still to be written
 	frame          []byte               // frame to append next, at first the header; empty = none
@@ -90,8 +103,12 @@ func (s *State) Snapshot() *SnapshotWriter {
 		panicInvariant("a snapshot is being taken already")
 	}
 	s.snapshots++
-	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), frozenHooks: maps.Clone(s.frozenHooks), expiryRules: s.expiryRules, hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
-	x := codec.NewWriter(append(append([]byte{frameHeader}, snapshotMagic...), snapshotVersion))
+	w := &SnapshotWriter{s: s, number: s.snapshots, slots: s.slots, hooks: s.hooks.clone(), expiryRules: s.expiryRules, hash: xxhash.New(), removed: make(map[*slot][]*user), chunkBytes: chunkBytes, frameBytes: frameBytes}
+	version := byte(oldestSnapshotVersion)
+	if w.addMoves() {
+		version = snapshotVersion
+	}
+	x := codec.NewWriter(append(append([]byte{frameHeader}, snapshotMagic...), version))
 	s.headerFields(&x)
 	w.frame = x.B
 	s.snapshot = w
@@ -137,9 +154,20 @@ func (w *SnapshotWriter) image(u *user) *image {
 	return u.image
 }
 
-// copyForSnapshot makes a user's image if a snapshot still has to write the user. It
-// must be called before any change of the user.
+// copyForSnapshot makes a user's image if a snapshot still has to write the user, and notes
+// the change if the user's slot is on the move. It must be called before any change of the
+// user.
 func (s *State) copyForSnapshot(u *user) {
+	if s.snapshot != nil || len(s.leaving) > 0 {
+		s.beforeChange(u)
+	}
+}
+
+// beforeChange is copyForSnapshot while there is a snapshot or a move.
+func (s *State) beforeChange(u *user) {
+	if len(s.leaving) > 0 {
+		s.noteChange(u)
+	}
 	if w := s.snapshot; w != nil && u.snapshot < w.number {
 		w.addImage(u)
 	}
@@ -235,9 +263,9 @@ func (w *SnapshotWriter) Next(dst []byte) (chunk []byte, more bool) {
 // step goes one step on, which may leave a frame in w.frame.
 func (w *SnapshotWriter) step() {
 	switch {
-	case len(w.hookRecords) > 0:
-		w.frame = append(append(w.frame, frameHookRecords), w.hookRecords[0]...)
-		w.hookRecords = w.hookRecords[1:]
+	case len(w.pieces) > 0:
+		w.frame = append(append(w.frame, w.pieces[0].kind), w.pieces[0].b...)
+		w.pieces = w.pieces[1:]
 	case w.current != nil:
 		w.frame = w.encoder.appendNext(w.s, w.frame, true)
 		if len(w.frame) == 0 {
@@ -258,27 +286,33 @@ func (w *SnapshotWriter) step() {
 		if sl == nil {
 			return
 		}
-		frozen := sl.frozen && sl.frozenAfter < w.number
-		w.frame = codec.AppendBool(codec.AppendUint(append(w.frame, frameSlot), uint64(number)), frozen)
-		if hooks := w.frozenHooks[sl]; hooks != nil {
-			w.hookRecords = hooks.pieces()
-		}
-		w.users = w.users[:0]
-		for _, u := range w.s.usersByName(sl) {
-			if u.snapshot < w.number || w.image(u) != nil {
-				w.users = append(w.users, u)
-			}
-		}
-		if gone := w.removed[sl]; len(gone) > 0 {
-			w.users = append(w.users, gone...)
-			slices.SortFunc(w.users, byName)
-		}
+		w.frame = codec.AppendBool(codec.AppendUint(append(w.frame, frameSlot), uint64(number)), w.frozen[uint16(number)])
+		w.begin(sl)
+	case len(w.arriving) > 0:
+		w.begin(w.arriving[0])
+		w.arriving = w.arriving[1:]
 	case !w.slotsDone && w.hooks.limit+int(w.hooks.last) > 0:
 		w.slotsDone = true
 		w.frame = codec.AppendUint(codec.AppendUint(append(w.frame, frameHooks), uint64(w.hooks.limit)), w.hooks.removedUpTo)
-		w.hookRecords = w.hooks.pieces()
+		w.pieces = hookPieces(nil, &w.hooks)
 	default:
 		w.done = true
+	}
+}
+
+// begin begins to write a slot.
+func (w *SnapshotWriter) begin(sl *slot) {
+	sl.snapshot = w.number
+	w.pieces = w.moves[sl]
+	w.users = w.users[:0]
+	for _, u := range w.s.usersByName(sl) {
+		if u.snapshot < w.number || w.image(u) != nil {
+			w.users = append(w.users, u)
+		}
+	}
+	if gone := w.removed[sl]; len(gone) > 0 {
+		w.users = append(w.users, gone...)
+		slices.SortFunc(w.users, byName)
 	}
 }
 
@@ -308,6 +342,9 @@ func Restore(r io.Reader, id uint32) (*State, error) {
 func (s *State) restore(fr *frameReader) error {
 	l := loader{s: s}
 	headed, hooked := false, false
+	var number uint16 // of the slot being restored
+	var lv *leaving   // its move to another shard, if there is one
+	var arr *arriving // the move to this shard that is being restored, if it is one; no slot comes after it
 	for {
 		before := fr.hash.Sum64()
 		frame, err := fr.next()
@@ -321,26 +358,39 @@ func (s *State) restore(fr *frameReader) error {
 			if string(x.Decoder.Take(uint64(len(snapshotMagic)))) != snapshotMagic {
 				return errors.New("not a snapshot")
 			}
-			if v := x.Decoder.Byte(); v != snapshotVersion {
-				return fmt.Errorf("version %d, this program knows %d", v, snapshotVersion)
+			if v := x.Decoder.Byte(); v < oldestSnapshotVersion || v > snapshotVersion {
+				return fmt.Errorf("version %d, this program knows %d to %d", v, oldestSnapshotVersion, snapshotVersion)
 			}
 			s.headerFields(&x)
 			s.limits = s.limits.WithDefaults()
 			s.byAge.advance(s.now)
-		case kind == frameSlot && headed && !hooked:
-			var number uint16
+		case kind == frameMoves && headed && l.slot == nil && !hooked:
+			s.movesFields(&x)
+		case kind == frameSlot && headed && !hooked && arr == nil:
+			if l.finish(); l.err != nil {
+				return l.err
+			}
 			command.Slot(&x, &number)
 			if s.slots[number] != nil {
 				return fmt.Errorf("slot %d comes twice", number)
 			}
-			if l.finish(); l.err != nil {
-				return l.err
-			}
-			l.slot = &slot{frozen: x.Decoder.Bool()}
+			l.slot, l.hooks, lv = &slot{frozen: x.Decoder.Bool()}, nil, nil
 			s.slots[number] = l.slot
 			if !l.slot.frozen {
 				s.served++
 			}
+		case kind == frameLeaving && l.slot != nil && !hooked && arr == nil && lv == nil:
+			lv = l.leaving(number, &x)
+		case kind == frameChanges && lv != nil && !hooked && arr == nil:
+			l.changes(lv, &x)
+		case kind == frameArriving && headed && !hooked:
+			if l.finish(); l.err != nil {
+				return l.err
+			}
+			arr = l.arrival(&x)
+		case kind == framePartial && arr != nil && !hooked:
+			arr.partial = append(arr.partial, x.B...)
+			x.B = nil
 		case kind == frameHooks && headed && !hooked:
 			hooked = true
 			l.finish()

@@ -91,7 +91,7 @@ func TestSnapshotBeforeAFreeze(t *testing.T) {
 	b.do(&command.RaiseCutoff{Cutoff: b.now, FirstSlot: 8, MaxWork: 1 << 30})
 	want := b.s.Checksum(7)
 	w := b.s.Snapshot()
-	b.do(&command.FreezeSlot{Slot: 7})
+	b.freeze(7)
 	if b.s.Checksum(7) == want {
 		t.Fatal("the freeze changed nothing")
 	}

@@ -20,25 +20,29 @@ type State struct {
 	cutoff      int64  // ms; messages up to this time were evicted for want of memory, 0 = none were
 	mapEpoch    uint64 // of the newest map that has changed slots; 0 = none has
 	slots       [command.Slots]*slot
-	served      int             // number of slots that are not frozen
-	snapshot    *SnapshotWriter // the snapshot being written, nil if none is
-	snapshots   uint64          // number of snapshots begun so far
-	staleImages [][]*user       // users whose images are to be freed, by snapshot that was released early
+	served      int // number of slots that are not frozen
+
+	leaving     map[uint16]*leaving  // by slot: moves to other shards
+	arriving    map[uint16]*arriving // by slot: moves from other shards, before they flip
+	ended       map[uint16]endedMove // by slot: the newest move that is over
+	tick        uint64               // number of batches that were applied during moves to other shards, from 1; see leaving.changes
+	snapshot    *SnapshotWriter      // the snapshot being written, nil if none is
+	snapshots   uint64               // number of snapshots begun so far
+	staleImages [][]*user            // users whose images are to be freed, by snapshot that was released early
 
 	blocks      []*[usersPerBlock]user
 	users       int          // number of users in blocks, those of all slots together
 	freeNumbers []uint32     // numbers, below the end of blocks, that no user has
 	seed        maphash.Seed // seed of the hashes in tables; no result depends on it
 
-	hooks        hookQueue            // the queue of messages that webhooks may have to be told of
-	frozenHooks  map[*slot]*hookQueue // by frozen slot: its part of the queue for webhooks, which moves with it
-	letterBytes  int                  // size of letters that wait in outboxes and group records
-	letterBuf    []byte               // for encodeLetter
-	dedupRecords int                  // number of records in all dedup windows
-	tableBytes   int                  // size of the heap objects of users and groups
-	byAge        ageIndex             // bytes of messages by the messages' time
-	longestTTL   int64                // ms, the longest history time ever set for a user
-	losses       losses               // what limits took of late; of this replica alone, and in no snapshot
+	hooks        hookQueue // the queue of messages that webhooks may have to be told of
+	letterBytes  int       // size of letters that wait in outboxes and group records
+	letterBuf    []byte    // for encodeLetter
+	dedupRecords int       // number of records in all dedup windows
+	tableBytes   int       // size of the heap objects of users and groups
+	byAge        ageIndex  // bytes of messages by the messages' time
+	longestTTL   int64     // ms, the longest history time ever set for a user
+	losses       losses    // what limits took of late; of this replica alone, and in no snapshot
 
 	commands *command.Set // decodes batches
 	out      *Outcome     // outcome of the Apply that is running
@@ -87,7 +91,7 @@ const firstArrival = 1
 // NewState returns an empty shard that owns no slots.
 func NewState(id uint32) *State {
 	return &State{
-		id: id, arena: ring.NewArena(), limits: command.Limits{}.WithDefaults(), epoch: 1,
+		id: id, arena: ring.NewArena(), limits: command.Limits{}.WithDefaults(), epoch: 1, tick: 1,
 		byAge: newAgeIndex(), seed: maphash.MakeSeed(), commands: command.NewSet(newCommand),
 	}
 }
@@ -136,7 +140,7 @@ func (s *State) NextSlots(from, n int) (r command.SlotRange, ok bool) {
 // sizes.
 func (s *State) Size() int {
 	const blockBytes = int(unsafe.Sizeof([usersPerBlock]user{}))
-	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes + s.hooks.size()
+	return s.arena.Stats().Used + len(s.blocks)*blockBytes + s.tableBytes + s.letterBytes + s.hooks.size() + s.moveBytes()
 }
 
 // slotFor returns the slot of a key, or nil if the slot is frozen or not in this

@@ -65,7 +65,7 @@ var speaks = versions.Set{
 	versions.Watch:     watch.Versions,
 	versions.Placement: placement.Versions,
 	versions.Commands:  versions.Only(command.BatchVersion),
-	versions.Snapshots: versions.Only(shard.StateVersion),
+	versions.Snapshots: {Oldest: shard.OldestStateVersion, Newest: shard.StateVersion},
 }
 
 // A Node is one node of a cluster.

@@ -24,24 +24,27 @@ func TestMovedSlotStaysAway(t *testing.T) {
 
 	hello := &command.Send{User: first, To: first, ID: command.MsgID{1}, CID: "1", Body: []byte{0xc0}}
 	source := func(cmd command.Command) error { return propose(g.replicas[g.leader()], cmd) }
-	for _, cmd := range []command.Command{hello, &command.FreezeSlot{Slot: 0}} {
+	for _, cmd := range []command.Command{hello, &command.BeginMove{Slot: 0, Move: 1}, &command.FreezeSlot{Slot: 0, Move: 1, Attempt: 1}} {
 		if err := source(cmd); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var data []byte
+	var part *command.CopySlot
 	var sum uint64
 	g.replicas[g.leader()].Inspect(func(s *shard.State, _ int64) {
 		var err error
-		if data, err = s.AppendSlot(nil, 0); err != nil {
+		if part, err = shard.NewCopier(0, 1, shard.CopyPlace{}).Next(s, command.MaxCopy); err != nil {
 			t.Error(err)
 		}
 		sum = s.Checksum(0)
 	})
-	if err := propose(target, &command.ImportSlot{Slot: 0, Epoch: 2, Data: data}); err != nil {
+	if err := propose(target, part); err != nil {
 		t.Fatal(err)
 	}
-	if err := source(&command.RemoveSlot{Slot: 0, Epoch: 2}); err != nil {
+	if err := propose(target, &command.FlipSlot{Slot: 0, Move: 1, Last: 1, Epoch: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if err := source(&command.DropSlot{Slot: 0, Move: 1, Epoch: 2, MaxWork: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 4 {
@@ -121,7 +124,8 @@ func TestExpiryGoesByTheState(t *testing.T) {
 		// A slot leaves the set.
 		for slot := range uint16(command.Slots) {
 			if s.Owns(slot) && slot != command.SlotOf(string(alice)) {
-				apply(&command.FreezeSlot{Slot: slot}, &command.RemoveSlot{Slot: slot, Epoch: s.MapEpoch() + 1})
+				apply(&command.BeginMove{Slot: slot, Move: 1}, &command.FreezeSlot{Slot: slot, Move: 1, Attempt: 1},
+					&command.DropSlot{Slot: slot, Move: 1, Epoch: s.MapEpoch() + 1, MaxWork: 1000})
 				break
 			}
 		}
