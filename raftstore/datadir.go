@@ -21,8 +21,9 @@ import (
 //
 //	belfry.json        settings that cannot change, see dataInfo
 //	LOCK               held by the process that uses the directory
-//	shard-NNNN/log/    Raft log (log.db with boltdb)
-//	shard-NNNN/stable.db
+//	log/               Raft logs and votes of all replicas, with RaftLog shared
+//	shard-NNNN/log/    Raft log (log.db with boltdb), with another one
+//	shard-NNNN/stable.db  term and vote, with another one
 //	shard-NNNN/snapshots/
 //	shard-NNNN/STOPPED why the shard has stopped, if it has
 //	shard-NNNN-ID/     in a cluster: that of replica ID, unless it is older than the cluster
@@ -60,6 +61,7 @@ type configuration struct {
 type DataDir struct {
 	path string
 	lock *os.File
+	log  *replica.NodeLog // nil unless RaftLog is RaftLogShared
 
 	mu   sync.Mutex
 	info dataInfo
@@ -88,6 +90,9 @@ func openDataDir(cfg *Config, inCluster bool) (_ *DataDir, err error) {
 		return nil, err
 	}
 	d := &DataDir{path: cfg.Dir, lock: lock}
+	if cfg.RaftLog == RaftLogShared {
+		d.log = replica.NewNodeLog(filepath.Join(cfg.Dir, "log"), cfg.SegmentBytes, cfg.walFS)
+	}
 	defer func() {
 		if err != nil {
 			lock.Close()
@@ -134,8 +139,25 @@ func (d *DataDir) known() dataInfo {
 	return d.info
 }
 
-// Close unlocks the directory. A store that was given it does so itself.
-func (d *DataDir) Close() error { return d.lock.Close() }
+// Close closes the log that its replicas share, and unlocks the directory. A store that was
+// given it does so itself.
+func (d *DataDir) Close() error {
+	var err error
+	if d.log != nil {
+		err = d.log.Close()
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+// removeReplica removes what a replica has on the disk, whose directory is dir.
+func (d *DataDir) removeReplica(dir string) error {
+	if d.log != nil {
+		if err := d.log.Drop(filepath.Base(dir)); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
+}
 
 // Node returns the UUID of the node.
 func (d *DataDir) Node() placement.NodeID { return d.known().UUID }

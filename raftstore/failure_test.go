@@ -136,6 +136,52 @@ func TestFailedAppend(t *testing.T) {
 	}
 }
 
+// A write that fails concerns all shards that share a log: it is opened again once, and they
+// go on with all that was acknowledged.
+func TestSharedLogFails(t *testing.T) {
+	for _, kind := range []string{"write", "sync"} {
+		t.Run(kind, func(t *testing.T) {
+			vfs := &faultyFS{VFS: fs.New(), shard: "log"}
+			fault := &vfs.failWrites
+			if kind == "sync" {
+				fault = &vfs.failSyncs
+			}
+			cfg := testConfig(t)
+			cfg.RaftLog, cfg.walFS = RaftLogShared, vfs
+			s := open(t, cfg)
+			users := []command.UserID{userIn(s, 0, 0), userIn(s, 1, 0)}
+			for n := range 10 {
+				send(t, s, message(users[0], users[0], n))
+				send(t, s, message(users[1], users[1], n))
+			}
+			fault.Store(true)
+			if _, err := s.Propose(context.Background(), message(users[0], users[0], 10)); !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("append that fails: %v, want ErrUnknown", err)
+			}
+			for _, u := range users { // also the shard that had nothing to write
+				eventually(t, "the shard refuses", func() bool {
+					_, err := s.Propose(context.Background(), message(u, u, 11))
+					return errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrUnknown)
+				})
+			}
+			fault.Store(false)
+			eventually(t, "the shards serve again", func() bool { return s.Ready() == nil })
+			for _, u := range users {
+				send(t, s, message(u, u, 12))
+				got := cids(t, s, u, u)
+				for n := range 10 {
+					if !slices.Contains(got, message(u, u, n).CID) {
+						t.Errorf("%s sees %v, without message %d", u, got, n)
+					}
+				}
+			}
+			if n := s.data.log.Opened(); n != 2 {
+				t.Errorf("the log was opened %d times, want 2", n)
+			}
+		})
+	}
+}
+
 func TestLowDiskRefusesSends(t *testing.T) {
 	cfg := testConfig(t)
 	s := open(t, cfg)

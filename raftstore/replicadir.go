@@ -43,7 +43,7 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 	case have == want && !r.Made:
 		return replica.MakeFiles(replicaFiles(dir, cfg))
 	case have == want:
-		err := replica.CheckFiles(dir, cfg.RaftLog)
+		err := replica.CheckFiles(replicaFiles(dir, cfg))
 		if errors.Is(err, replica.ErrFilesLost) {
 			err = fmt.Errorf("%w: its replica may have voted, and must not do so again: %s", err, rebuild)
 		}
@@ -66,7 +66,7 @@ func prepareReplicaDir(dir string, m *placement.Map, shard uint32, r *placement.
 		return fmt.Errorf("raftstore: %s was emptied: its replica may have voted, and must not do so again: %s", dir, rebuild)
 	case have != replicaInfo{}:
 		// A replica that has left the shard, and was to be removed.
-		if err := os.RemoveAll(dir); err != nil {
+		if err := cfg.Data.removeReplica(dir); err != nil {
 			return err
 		}
 	case !empty:
@@ -93,9 +93,10 @@ func (d *DataDir) MakeShards(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	cfg.Data = d
 	for id := range d.known().Shards {
 		dir := filepath.Join(d.path, fmt.Sprintf("shard-%04d", id))
-		err := replica.CheckFiles(dir, cfg.RaftLog)
+		err := replica.CheckFiles(replicaFiles(dir, &cfg))
 		if err == nil {
 			continue
 		}
@@ -112,9 +113,9 @@ func (d *DataDir) MakeShards(cfg Config) error {
 	return nil
 }
 
-// replicaFiles returns what replica.MakeFiles needs.
+// replicaFiles returns what replica.MakeFiles needs. cfg.Data is set.
 func replicaFiles(dir string, cfg *Config) *replica.Config {
-	return &replica.Config{Dir: dir, RaftLog: cfg.RaftLog, SegmentBytes: cfg.SegmentBytes, WALFS: cfg.walFS, Log: cfg.Log}
+	return &replica.Config{Dir: dir, RaftLog: cfg.RaftLog, NodeLog: cfg.Data.log, SegmentBytes: cfg.SegmentBytes, WALFS: cfg.walFS, Log: cfg.Log}
 }
 
 // readReplicaInfo returns the zero value if there is no such file.

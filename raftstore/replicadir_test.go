@@ -98,6 +98,7 @@ func TestPrepareReplicaDir(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			cfg.Data = new(DataDir)
 			err = prepareReplicaDir(dir, &placement.Map{Cluster: "c1", Version: 5}, 3, &test.replica, &cfg)
 			if test.want != "" {
 				if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -109,7 +110,7 @@ func TestPrepareReplicaDir(t *testing.T) {
 				t.Fatal(err)
 			}
 			if test.replica.ID != placement.SoloReplica {
-				if err := replica.CheckFiles(dir, cfg.RaftLog); err != nil {
+				if err := replica.CheckFiles(replicaFiles(dir, &cfg)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -118,6 +119,44 @@ func TestPrepareReplicaDir(t *testing.T) {
 				t.Errorf("replica.json = %+v, %v, want %+v", have, err, want)
 			}
 		})
+	}
+}
+
+// TestLostNodeLog makes a replica in the log of its node, and loses that log.
+func TestLostNodeLog(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Node, cfg.RaftLog = "a", RaftLogShared
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cfg.Dir, "shard-0003-r1")
+	for _, test := range []struct {
+		made bool
+		lost string // before
+		want string // of the error; "" for none
+	}{
+		{false, "", ""},
+		{true, "", ""},
+		{true, "shard-0003-r1/snapshots", "rebuild-replica 3 a"},
+		{false, "", ""},
+		{true, "log", "rebuild-replica 3 a"},
+	} {
+		if test.lost != "" {
+			if err := os.RemoveAll(filepath.Join(cfg.Dir, test.lost)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if cfg.Data, err = openDataDir(&cfg, true); err != nil {
+			t.Fatal(err)
+		}
+		err := prepareReplicaDir(dir, &placement.Map{Cluster: "c1", Version: 5}, 3, &placement.Replica{ID: "r1", Made: test.made}, &cfg)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("made %t, without %q: prepareReplicaDir = %v, want an error with %q", test.made, test.lost, err, test.want)
+		}
+		if err := cfg.Data.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

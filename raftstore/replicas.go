@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -103,7 +102,7 @@ func (s *Store) openReplica(sh *shardRef, of *placement.Shard, r *placement.Repl
 
 // removeReplica removes the directory of a replica that has left its shard.
 func (s *Store) removeReplica(dir string) {
-	if err := os.RemoveAll(dir); err != nil {
+	if err := s.data.removeReplica(dir); err != nil {
 		s.cfg.Log.Error("a replica that has left its shard is still on the disk", "dir", dir, "err", err)
 		return
 	}

@@ -109,7 +109,7 @@ func (sh *localShard) config(of *placement.Shard) replica.Config {
 	cfg := &s.cfg
 	c := replica.Config{
 		Shard: id, Slots: s.owners.Load().slots(id),
-		Dir: s.replicaDir(id, sh.replicaID), ID: sh.replicaID, RaftLog: cfg.RaftLog,
+		Dir: s.replicaDir(id, sh.replicaID), ID: sh.replicaID, RaftLog: cfg.RaftLog, NodeLog: s.data.log,
 		Configuration: func() command.Configure { return s.owners.Load().conf },
 		QueueBytes:    cfg.QueueBytes, SnapshotBytes: cfg.SnapshotBytes, SegmentBytes: cfg.SegmentBytes,
 		ExpireEvery: cfg.ExpireEvery, ChecksumEvery: cfg.ChecksumEvery, Clock: cfg.Clock, ClockSettle: cfg.ClockSettle,

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +25,9 @@ import (
 
 // The kinds of Raft log that Config.RaftLog names.
 const (
-	RaftLogWAL  = replica.LogWAL
-	RaftLogBolt = replica.LogBolt
+	RaftLogWAL    = replica.LogWAL
+	RaftLogBolt   = replica.LogBolt
+	RaftLogShared = replica.LogShared
 )
 
 const (
@@ -49,7 +52,7 @@ type Config struct {
 	// Shards is the number of shards, default as many as Dir has, or newShards. It
 	// cannot change.
 	Shards int
-	// RaftLog is RaftLogWAL (default) or RaftLogBolt. It cannot change.
+	// RaftLog is RaftLogWAL (default), RaftLogBolt or RaftLogShared. It cannot change.
 	RaftLog string
 	// Limits of every shard; zero fields are their defaults.
 	Limits command.Limits
@@ -64,8 +67,8 @@ type Config struct {
 	// MiB. Under a larger state the log may grow by the state's size, unless its
 	// replay would take more than some seconds.
 	SnapshotBytes int64
-	// SegmentBytes is the size of a file of the log, which raft-wal allocates
-	// ahead; default 8 MiB.
+	// SegmentBytes is the size of a file of the log, which is allocated ahead; default 8
+	// MiB.
 	SegmentBytes int
 	// DiskReserve is the free space below which sends get ErrUnavailable,
 	// default 1 GiB; -1 switches that off.
@@ -156,8 +159,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RaftLog == "" {
 		c.RaftLog = RaftLogWAL
 	}
-	if c.RaftLog != RaftLogWAL && c.RaftLog != RaftLogBolt {
-		return c, fmt.Errorf("raftstore: RaftLog: %q is neither %q nor %q", c.RaftLog, RaftLogWAL, RaftLogBolt)
+	if kinds := []string{RaftLogWAL, RaftLogBolt, RaftLogShared}; !slices.Contains(kinds, c.RaftLog) {
+		return c, fmt.Errorf("raftstore: RaftLog: %q is none of %s", c.RaftLog, strings.Join(kinds, ", "))
 	}
 	c.Limits = c.Limits.WithDefaults()
 	if err := setDefault("OutboxBytes", &c.OutboxBytes, 64<<20); err != nil {
@@ -299,6 +302,7 @@ func Open(cfg Config) (*Store, error) {
 		m.unregister()
 		return nil, err
 	}
+	cfg.Data = data
 	s := &Store{
 		cfg: cfg, metrics: m, data: data,
 		clock:     replica.NewClock(cfg.Clock, cfg.ClockSettle),

@@ -18,7 +18,7 @@ import (
 )
 
 // logKinds are run by every test that reads back what was written.
-var logKinds = []string{RaftLogWAL, RaftLogBolt}
+var logKinds = []string{RaftLogWAL, RaftLogBolt, RaftLogShared}
 
 // testConfig is a store of small steps in a directory of the test's own.
 func testConfig(t testing.TB) Config {

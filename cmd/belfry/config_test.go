@@ -132,7 +132,7 @@ func TestValueRefusals(t *testing.T) {
 		{"login-backlog", "1000", "with 1 to 1GiB"},
 		{"login-backlog", "0:1MiB", "with 1 to 1048576 messages"},
 		{"session-policy", "several", "want multi, platform, single"},
-		{"raft-log", "paper", "want wal, boltdb"},
+		{"raft-log", "paper", "want wal, boltdb, shared"},
 		{"log-level", "loud", "want debug, info, warn, error"},
 	} {
 		_, err := configured(t, []string{"--" + c.flag + "=" + c.value}, nil)

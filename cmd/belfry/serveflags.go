@@ -111,7 +111,7 @@ func (o *serveOptions) bind(fs *pflag.FlagSet) {
 	o.cluster.bind(fs)
 	fs.Var(cli.Count(&o.shards, 0, 64), "shards", "number of shards; 0 = as many as the data folder has, in a new one 1, in a new cluster one for each node that begins it")
 	o.raftLog = raftstore.RaftLogWAL
-	fs.Var(cli.Choice(&o.raftLog, raftstore.RaftLogWAL, raftstore.RaftLogBolt), "raft-log", "how logs are kept on disk")
+	fs.Var(cli.Choice(&o.raftLog, raftstore.RaftLogWAL, raftstore.RaftLogBolt, raftstore.RaftLogShared), "raft-log", "how logs are kept on disk")
 	o.clockSettle = 10 * time.Minute
 	fs.Var(cli.Duration(&o.clockSettle, time.Second), "clock-settle", "how long a wall clock that jumped has to stand before a single node follows it")
 	o.diskReserve = 1 << 30

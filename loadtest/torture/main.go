@@ -55,7 +55,7 @@ func main() {
 	flag.DurationVar(&c.Round, "round", time.Minute, "from one check point to the next")
 	flag.Uint64Var(&c.Seed, "seed", 1, "decides the faults")
 	flag.IntVar(&c.Rate, "rate", 300, "messages per second")
-	flag.StringVar(&c.RaftLog, "raft-log", "wal", "of the server: wal or boltdb")
+	flag.StringVar(&c.RaftLog, "raft-log", "wal", "of the server: wal, boltdb or shared")
 	flag.StringVar(&c.Binary, "binary", "", "a server built with the tag faults; built here if it is not given")
 	flag.StringVar(&c.Dir, "dir", "", "folder for the server's log; a temporary one if it is not given")
 	flag.Parse()

@@ -300,7 +300,7 @@ func TestOneBecomesThree(t *testing.T) {
 // opened all of its shards.
 func TestShardNeverOpened(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{replica.LogWAL, replica.LogBolt} {
+	for _, kind := range []string{replica.LogWAL, replica.LogBolt, replica.LogShared} {
 		t.Run(kind, func(t *testing.T) {
 			m := machines(t, 1)[0]
 			cfg := m.storeConfig()
@@ -312,7 +312,11 @@ func TestShardNeverOpened(t *testing.T) {
 			if err := alone.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(os.RemoveAll(filepath.Join(m.dir, "shard-0001")), os.Remove(filepath.Join(m.dir, "shard-0002", "stable.db"))); err != nil {
+			file := "stable.db"
+			if kind == replica.LogShared {
+				file = "snapshots"
+			}
+			if err := errors.Join(os.RemoveAll(filepath.Join(m.dir, "shard-0001")), os.Remove(filepath.Join(m.dir, "shard-0002", file))); err != nil {
 				t.Fatal(err)
 			}
 			n, err := Open(cfg, Config{Listen: m.address, Advertise: m.address, Roles: placement.RoleGateway | placement.RoleStore})

@@ -13,8 +13,9 @@ import (
 
 // The kinds of Raft log that Config.RaftLog names.
 const (
-	LogWAL  = "wal"
-	LogBolt = "boltdb"
+	LogWAL    = "wal"
+	LogBolt   = "boltdb"
+	LogShared = "shared"
 )
 
 // DefaultSegmentBytes is the default size of a log file. raft-wal allocates it
@@ -30,7 +31,10 @@ type Config struct {
 	// opened: it may have voted.
 	Made    bool
 	ID      string // of this replica in Raft: no other one of the shard has it, ever
-	RaftLog string // LogWAL or LogBolt
+	RaftLog string // LogWAL, LogBolt or LogShared
+	// NodeLog is what LogShared keeps log and votes in, under the base name of Dir. nil: in
+	// a log of the replica's own, in Dir.
+	NodeLog *NodeLog
 
 	// Transport opens what this replica talks to the others of its shard with, for one
 	// opening of the replica. The closer is closed before anything else of the
@@ -70,7 +74,7 @@ type Config struct {
 
 	QueueBytes    int   // bounds the commands that wait to be proposed
 	SnapshotBytes int64 // the least growth of the log between two snapshots
-	SegmentBytes  int   // of a log file of raft-wal
+	SegmentBytes  int   // of a file of the log
 	ExpireEvery   time.Duration
 	// ChecksumEvery is how long a round takes in which the replicas of a shard with
 	// several compute checksums of their state. Default DefaultChecksumEvery.
@@ -133,7 +137,7 @@ type Member struct {
 	Away bool
 }
 
-// A VFS is the file system below a log of raft-wal.
+// A VFS is the file system below a log, but for that of boltdb.
 type VFS = types.VFS
 
 // Modes of the directories and files that are made: they hold messages, so nobody

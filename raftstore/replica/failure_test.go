@@ -35,7 +35,7 @@ func TestStableStoreFails(t *testing.T) {
 	r, _ := start(t, cfg)
 	other, _ := start(t, testConfig(t, 1))
 	in := r.leadership.Load().instance
-	if err := in.stable.BoltStore.Close(); err != nil { // every write fails from here on
+	if err := in.stable.stableFiles.Close(); err != nil { // every write fails from here on
 		t.Fatal(err)
 	}
 	in.logs.broken.Store(true) // makes the leader step down, and want a new term

@@ -6,38 +6,54 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 )
 
 // ErrFilesLost means that files of a replica are not there that were made with it. It may
 // have voted, and others may count on what it had stored.
 var ErrFilesLost = errors.New("raftstore: files of the replica are lost")
 
-// MakeFiles makes the files in which a new replica stores its votes and its log, in a
-// directory that exists. It may be repeated. Dir, RaftLog, SegmentBytes, WALFS and Log of
-// c are needed.
+// MakeFiles makes what a new replica stores its votes and its log in; its directory
+// exists. It may be repeated. Dir, RaftLog, NodeLog, SegmentBytes, WALFS and Log of c are
+// needed.
 func MakeFiles(c *Config) error {
-	stable, err := openBolt(filepath.Join(c.Dir, stableFile))
-	if err != nil {
-		return fmt.Errorf("open stable store: %w", err)
-	}
-	if err := stable.Close(); err != nil {
-		return err
-	}
-	log, err := openLog(c, &hclogger{log: c.Log})
+	log, err := openLog(c, &hclogger{log: c.Log}, sharedlog.User{})
 	if err != nil {
 		return err
 	}
-	return errors.Join(log.Close(), SyncDir(c.Dir))
+	stable, err := openStable(c, log)
+	if err != nil {
+		return errors.Join(err, log.Close())
+	}
+	if c.RaftLog == LogShared { // nothing else would be in its directory
+		err = os.MkdirAll(snapshotsPath(c.Dir), DirMode)
+	}
+	return errors.Join(err, stable.Close(), log.Close(), SyncDir(c.Dir))
 }
 
-// CheckFiles returns ErrFilesLost unless the files that MakeFiles has made are there.
-func CheckFiles(dir, raftLog string) error {
+// CheckFiles returns ErrFilesLost unless what MakeFiles has made is there. It needs the
+// same of c.
+func CheckFiles(c *Config) error {
 	files := []string{stableFile, "log.db"}
-	if raftLog == LogWAL {
+	switch c.RaftLog {
+	case LogWAL:
 		files[1] = filepath.Join("log", "wal-meta.db")
+	case LogShared:
+		if _, err := os.Stat(snapshotsPath(c.Dir)); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %s is not there", ErrFilesLost, snapshotsPath(c.Dir))
+		} else if err != nil {
+			return err
+		}
+		log, done := c.nodeLog()
+		has, err := log.Has(c.group())
+		if err == nil && !has {
+			err = fmt.Errorf("%w: the node's log has nothing of %s", ErrFilesLost, c.group())
+		}
+		return errors.Join(err, done())
 	}
 	for _, name := range files {
-		path := filepath.Join(dir, name)
+		path := filepath.Join(c.Dir, name)
 		switch short, err := isUnfinished(path); {
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("%w: %s is not there", ErrFilesLost, path)

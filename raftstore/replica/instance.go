@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/belfry-im/belfry/raftstore/diskgate"
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 )
 
 const (
@@ -46,7 +47,8 @@ type instance struct {
 	stored    *snapshotStore
 	stable    *stableStore
 	halt      *halt
-	failed    chan error // holds the first error for which the instance is to be closed
+	failed    chan error    // holds the first error for which the instance is to be closed
+	stale     chan struct{} // has a value if the log that is shared has asked for a snapshot
 
 	member  bool        // this replica was a member in some committed configuration; owned by Raft's apply goroutine
 	removed atomic.Bool // and is none in the newest
@@ -59,7 +61,7 @@ type instance struct {
 // openInstance opens the stores of the replica and starts Raft, which loads the
 // newest snapshot and the log behind it into an empty state.
 func (r *Replica) openInstance() (in *instance, err error) {
-	in = &instance{replica: r, halt: newHalt(), failed: make(chan error, 1)}
+	in = &instance{replica: r, halt: newHalt(), failed: make(chan error, 1), stale: make(chan struct{}, 1)}
 	r.restoreErr = nil // of a snapshot that was installed
 	defer func() {
 		if err != nil {
@@ -68,7 +70,7 @@ func (r *Replica) openInstance() (in *instance, err error) {
 		}
 	}()
 	if r.cfg.Made {
-		if err := CheckFiles(r.cfg.Dir, r.cfg.RaftLog); err != nil {
+		if err := CheckFiles(&r.cfg); err != nil {
 			return in, err
 		}
 	} else if err := os.MkdirAll(r.cfg.Dir, DirMode); err != nil {
@@ -79,17 +81,17 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	if err != nil {
 		return in, err
 	}
-	bolt, err := openBolt(filepath.Join(r.cfg.Dir, stableFile))
-	if err != nil {
-		return in, fmt.Errorf("open stable store: %w", err)
-	}
-	in.stable = &stableStore{BoltStore: bolt, halt: in.halt, fs: r.cfg.WALFS, stuck: func(err error) {
-		r.log.Error("term or vote cannot be stored, trying again", "err", err)
-	}}
-	in.logs, err = openLog(&r.cfg, logger)
+	in.logs, err = openLog(&r.cfg, logger, in.user())
 	if err != nil {
 		return in, err
 	}
+	votes, err := openStable(&r.cfg, in.logs)
+	if err != nil {
+		return in, err
+	}
+	in.stable = &stableStore{stableFiles: votes, halt: in.halt, fs: r.cfg.WALFS, stuck: func(err error) {
+		r.log.Error("term or vote cannot be stored, trying again", "err", err)
+	}}
 	// The files just made must not vanish with their directory entry.
 	if err := errors.Join(SyncDir(r.cfg.Dir), SyncDir(filepath.Dir(r.cfg.Dir))); err != nil {
 		return in, err
@@ -132,6 +134,24 @@ func (r *Replica) openInstance() (in *instance, err error) {
 	}
 	in.halt.arm()
 	return in, nil
+}
+
+// user is told of the log that is shared. It may be, before the instance is open.
+func (in *instance) user() sharedlog.User {
+	return sharedlog.User{
+		Failed: func(err error) {
+			select {
+			case in.failed <- err:
+			default:
+			}
+		},
+		Stale: func() {
+			select {
+			case in.stale <- struct{}{}:
+			default:
+			}
+		},
+	}
 }
 
 // raftConfig returns how Raft is to run, and opens its transport for in.

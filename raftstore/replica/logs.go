@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/belfry-im/belfry/raftstore/diskgate"
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	wal "github.com/hashicorp/raft-wal"
 	walfs "github.com/hashicorp/raft-wal/fs"
@@ -64,8 +65,8 @@ type logStore struct {
 	recent *recent            // nil: nobody reads what was just stored
 }
 
-// openLog opens the log of a replica.
-func openLog(cfg *Config, log *hclogger) (*logStore, error) {
+// openLog opens the log of a replica. user is told of a log that is shared.
+func openLog(cfg *Config, log *hclogger, user sharedlog.User) (*logStore, error) {
 	switch cfg.RaftLog {
 	case LogWAL:
 		path := filepath.Join(cfg.Dir, "log")
@@ -95,8 +96,14 @@ func openLog(cfg *Config, log *hclogger) (*logStore, error) {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
 		return &logStore{LogStore: heldLog{store, store.Close, cfg.WALFS}}, nil
+	case LogShared:
+		store, err := openShared(cfg, user)
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		return &logStore{LogStore: store, monotonic: true}, nil
 	}
-	return nil, fmt.Errorf("raftstore: raft log %q: want %q or %q", cfg.RaftLog, LogWAL, LogBolt)
+	return nil, fmt.Errorf("raftstore: raft log %q: want %q, %q or %q", cfg.RaftLog, LogWAL, LogBolt, LogShared)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 )
@@ -53,7 +54,7 @@ func TestReadsOfAClosedLog(t *testing.T) {
 		if err := os.MkdirAll(cfg.Dir, DirMode); err != nil {
 			t.Fatal(err)
 		}
-		log, err := openLog(&cfg, &hclogger{log: cfg.Log})
+		log, err := openLog(&cfg, &hclogger{log: cfg.Log}, sharedlog.User{})
 		if err != nil {
 			t.Fatal(err)
 		}

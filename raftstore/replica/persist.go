@@ -29,7 +29,7 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	}
 	// Raft's store leaves an unfinished snapshot in place, which takes room that a
 	// full disk lacks.
-	return errors.Join(err, os.RemoveAll(filepath.Join(s.cfg.Dir, "snapshots", sink.ID()+".tmp")))
+	return errors.Join(err, os.RemoveAll(filepath.Join(snapshotsPath(s.cfg.Dir), sink.ID()+".tmp")))
 }
 
 func (s *snapshot) write(sink *steadySink) error {

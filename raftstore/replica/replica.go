@@ -294,6 +294,8 @@ func (r *Replica) serve(ctx context.Context) (led bool, err error) {
 			}
 		case err := <-in.failed:
 			return led, err
+		case <-in.stale:
+			in.snapshotIfIdle()
 		case <-r.stopping:
 			return led, r.stoppedErr()
 		case done := <-r.suspend:

@@ -14,7 +14,7 @@ import (
 	"github.com/belfry-im/belfry/shard/command"
 )
 
-var logKinds = []string{LogWAL, LogBolt}
+var logKinds = []string{LogWAL, LogBolt, LogShared}
 
 // idleLeader leads a shard that has nothing to do beside its commands.
 type idleLeader struct{}

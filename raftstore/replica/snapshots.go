@@ -19,6 +19,9 @@ import (
 // stateFile is what Raft calls the file with a snapshot's bytes.
 const stateFile = "state.bin"
 
+// snapshotsPath returns where the snapshots of a replica are, as Raft has it.
+func snapshotsPath(dir string) string { return filepath.Join(dir, "snapshots") }
+
 // openSnapshots opens the snapshots of shard in dir and removes what a crash left of
 // unfinished ones. log is set by the caller, before the first use.
 func openSnapshots(dir string, shard uint32, fs VFS, log *hclogger) (*snapshotStore, error) {
@@ -26,7 +29,7 @@ func openSnapshots(dir string, shard uint32, fs VFS, log *hclogger) (*snapshotSt
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
-	path := filepath.Join(dir, "snapshots")
+	path := snapshotsPath(dir)
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, err

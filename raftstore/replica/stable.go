@@ -1,12 +1,14 @@
 package replica
 
 import (
+	"fmt"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/hashicorp/raft"
 )
 
 // A halt ends goroutines of Raft where Raft would panic about a storage error:
@@ -26,11 +28,34 @@ func (h *halt) exit()       { runtime.Goexit() }
 
 const stableFile = "stable.db"
 
-// A stableStore keeps a replica's term and vote, in a small file of its own.
-// Raft panics when it cannot write them, so writes are repeated until they
+// openStable opens what keeps the term and the vote of a replica: a small file of its own,
+// or its part of a log that is shared.
+func openStable(cfg *Config, log *logStore) (stableFiles, error) {
+	if cfg.RaftLog == LogShared {
+		return votesInLog{log.LogStore.(*sharedGroup)}, nil
+	}
+	bolt, err := openBolt(filepath.Join(cfg.Dir, stableFile))
+	if err != nil {
+		return nil, fmt.Errorf("open stable store: %w", err)
+	}
+	return bolt, nil
+}
+
+// stableFiles are what a raft.StableStore is kept in.
+type stableFiles interface {
+	raft.StableStore
+	Close() error
+}
+
+// votesInLog are what a replica has set in a log that is shared, which is closed apart.
+type votesInLog struct{ *sharedGroup }
+
+func (votesInLog) Close() error { return nil }
+
+// A stableStore keeps a replica's term and vote. Raft panics when it cannot write them, so writes are repeated until they
 // succeed.
 type stableStore struct {
-	*raftboltdb.BoltStore
+	stableFiles
 	halt  *halt
 	stuck func(error) // told of each failed attempt
 	fs    VFS         // see Hold
@@ -40,11 +65,11 @@ type stableStore struct {
 const stableRetry = 200 * time.Millisecond
 
 func (s *stableStore) Set(key, value []byte) error {
-	return s.persist(func() error { return s.BoltStore.Set(key, value) })
+	return s.persist(func() error { return s.stableFiles.Set(key, value) })
 }
 
 func (s *stableStore) SetUint64(key []byte, value uint64) error {
-	return s.persist(func() error { return s.BoltStore.SetUint64(key, value) })
+	return s.persist(func() error { return s.stableFiles.SetUint64(key, value) })
 }
 
 func (s *stableStore) persist(write func() error) error {

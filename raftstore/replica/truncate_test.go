@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 	"github.com/belfry-im/belfry/shard"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/raft-wal/metadb"
@@ -53,7 +54,7 @@ func (l *testLog) open() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	log, err := openLog(&l.cfg, logger)
+	log, err := openLog(&l.cfg, logger, sharedlog.User{})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -453,7 +454,7 @@ func TestInstallOvertakesOwnSnapshot(t *testing.T) {
 // TestInstallRightBeforeTheLog installs the snapshot behind which the log begins once more:
 // what is behind it may have been acknowledged.
 func TestInstallRightBeforeTheLog(t *testing.T) {
-	for _, kind := range []string{LogWAL, LogBolt} {
+	for _, kind := range logKinds {
 		t.Run(kind, func(t *testing.T) {
 			l := openTestLog(t, kind)
 			l.append(1, 20)

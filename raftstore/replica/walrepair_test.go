@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 	"github.com/hashicorp/raft"
 	"github.com/hashicorp/raft-wal/metadb"
 )
@@ -29,7 +30,7 @@ func TestSealedTail(t *testing.T) {
 			cfg := &Config{Dir: dir, RaftLog: LogWAL, SegmentBytes: 16 << 10}
 			open := func() *logStore {
 				t.Helper()
-				l, err := openLog(cfg, &hclogger{log: slog.New(slog.DiscardHandler)})
+				l, err := openLog(cfg, &hclogger{log: slog.New(slog.DiscardHandler)}, sharedlog.User{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/belfry-im/belfry/raftstore/sharedlog"
 	"github.com/hashicorp/raft"
 )
 
@@ -28,7 +29,7 @@ func TestFullSegments(t *testing.T) {
 	cfg := &Config{Dir: dir, RaftLog: LogWAL, SegmentBytes: 16 << 10}
 	open := func() *logStore {
 		t.Helper()
-		l, err := openLog(cfg, &hclogger{log: slog.New(slog.DiscardHandler)})
+		l, err := openLog(cfg, &hclogger{log: slog.New(slog.DiscardHandler)}, sharedlog.User{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,9 +32,9 @@ func (l *Log) review() {
 	l.mu.Lock()
 	stale := l.reviewOldest()
 	l.mu.Unlock()
-	if l.cfg.Stale != nil {
-		for _, name := range stale {
-			l.cfg.Stale(name)
+	for _, u := range stale {
+		if u.Stale != nil {
+			u.Stale()
 		}
 	}
 }
@@ -51,9 +51,9 @@ func sparse(segments []*segment) bool {
 	return 2*live < all
 }
 
-// reviewOldest returns the names of groups that have to be asked for snapshots, because of
-// the oldest segment in which something lives. l.mu is held.
-func (l *Log) reviewOldest() (stale []string) {
+// reviewOldest returns the users of groups that have to take snapshots, because of the oldest
+// segment in which something lives. l.mu is held.
+func (l *Log) reviewOldest() (stale []User) {
 	sealed := l.segments[:len(l.segments)-1]
 	for len(sealed) > 0 && sealed[0].live == 0 {
 		sealed = sealed[1:]
@@ -79,7 +79,7 @@ func (l *Log) reviewOldest() (stale []string) {
 			g.asked = 0
 		case g.asked == 0:
 			g.asked = newest
-			stale = append(stale, g.name)
+			stale = append(stale, l.users[g])
 		case newest-g.asked >= copyAfter:
 			late = true
 		}

@@ -14,7 +14,7 @@ import (
 
 func group(t testing.TB, l *Log, name string) *Group {
 	t.Helper()
-	g, err := l.Group(name, nil)
+	g, err := l.Group(name, User{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestFailure(t *testing.T) {
 				for i := range groups {
 					opening.Go(func() {
 						name := fmt.Sprint("g", i)
-						g, err := n.Group(name, func(error) { told <- name })
+						g, err := n.Group(name, User{Failed: func(error) { told <- name }})
 						if err != nil {
 							t.Error(err)
 							return
@@ -301,13 +301,17 @@ func TestSilentGroup(t *testing.T) {
 	fs := newMemFS()
 	var mu sync.Mutex
 	asked := map[string]int{}
-	l, err := Open(Config{Dir: t.TempDir(), SegmentBytes: minSegmentBytes, FS: fs, Stale: func(name string) {
-		mu.Lock()
-		defer mu.Unlock()
-		asked[name]++
-	}})
-	must(t, err)
-	silent, busy := group(t, l, "silent"), group(t, l, "busy")
+	l := openOn(t, fs)
+	user := func(name string) *Group {
+		g, err := l.Group(name, User{Stale: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			asked[name]++
+		}})
+		must(t, err)
+		return g
+	}
+	silent, busy := user("silent"), user("busy")
 	must(t, silent.SetUint64([]byte("vote"), 42))
 	appendTo(t, silent, 1, 100, 50)
 	must(t, busy.StoreLog(entry("busy", 1, 50)))

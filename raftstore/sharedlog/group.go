@@ -50,7 +50,7 @@ func (g *Group) IsMonotonic() bool { return true }
 func (g *Group) Close() error {
 	g.log.mu.Lock()
 	defer g.log.mu.Unlock()
-	delete(g.log.callbacks, g)
+	delete(g.log.users, g)
 	return nil
 }
 
@@ -131,8 +131,8 @@ func (g *Group) StoreLogs(entries []*raft.Log) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	r := newRequest(g)
-	defer r.release()
+	r := g.log.newRequest(g)
+	defer g.log.release(r)
 	for _, e := range entries {
 		if size := len(e.Data) + len(e.Extensions); size > MaxEntryBytes {
 			return fmt.Errorf("sharedlog: entry %d has %d bytes, at most %d are allowed", e.Index, size, MaxEntryBytes)
@@ -236,7 +236,7 @@ func (l *Log) apply(g *Group, r *record, at position) error {
 		g.at, g.dropped = nil, true
 		delete(l.groups, g.name)
 		delete(l.numbered, g.number)
-		delete(l.callbacks, g)
+		delete(l.users, g)
 		after = bounds{}
 	}
 	g.bounds = after

@@ -53,11 +53,7 @@ type Config struct {
 	// Gather is how long a write waits at most for groups that are likely to write, too;
 	// default 200 µs, -1: not at all.
 	Gather time.Duration
-	// Stale is told the name of a group that should take a snapshot: its oldest entries keep
-	// files from being used again. It must not block. Entries of a group that does not are
-	// copied after a while. nil: nobody is told.
-	Stale func(group string)
-	FS    FS // nil: OS
+	FS     FS // nil: OS
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -75,6 +71,16 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// A User is told of what concerns one group. What it is told by must not block; nil: it is
+// not told.
+type User struct {
+	// Failed is called once when the log has failed.
+	Failed func(error)
+	// Stale is called when the group should take a snapshot, since its oldest entries keep
+	// files from being used again. If that does not help within a while, they are copied.
+	Stale func()
+}
+
 // A Log is the log of all groups of a node. It is safe for concurrent use.
 type Log struct {
 	cfg  Config
@@ -85,21 +91,23 @@ type Log struct {
 
 	naming sync.Mutex // held while a group is made or dropped
 
+	requests sync.Pool
+
 	// Owned by the writer.
 	batch   batch
 	synced  [2][]*Group // of the last two syncs, the newer first
 	answers time.Time   // when the last sync was answered
 	copying copying
 
-	mu        sync.RWMutex
-	pending   []*request // at most one of each goroutine that waits for it
-	closing   bool
-	err       error             // why the log failed
-	groups    map[string]*Group // by name
-	numbered  map[uint32]*Group
-	next      uint32     // number of the next group that is made
-	segments  []*segment // by number; the last one is written to
-	callbacks map[*Group]func(error)
+	mu       sync.RWMutex
+	pending  []*request // at most one of each goroutine that waits for it
+	closing  bool
+	err      error             // why the log failed
+	groups   map[string]*Group // by name
+	numbered map[uint32]*Group
+	next     uint32     // number of the next group that is made
+	segments []*segment // by number; the last one is written to
+	users    map[*Group]User
 }
 
 // Open opens the log in cfg.Dir, and makes it if there is none. The error is a CorruptError
@@ -112,7 +120,7 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{
 		cfg: cfg, wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		groups: map[string]*Group{}, numbered: map[uint32]*Group{}, next: 1,
-		callbacks: map[*Group]func(error){},
+		users: map[*Group]User{},
 	}
 	if err := l.load(); err != nil {
 		return nil, errors.Join(err, l.closeFiles())
@@ -121,10 +129,9 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Group returns the group with that name, and makes it if there is none. failed is told when
-// the log fails, once, and must not block; nil: nobody is. A group is for one user at a
-// time: who asks for it again takes it over.
-func (l *Log) Group(name string, failed func(error)) (*Group, error) {
+// Group returns the group with that name, and makes it if there is none. It is for one user
+// at a time: who asks for it again takes it over.
+func (l *Log) Group(name string, user User) (*Group, error) {
 	if name == "" || len(name) > maxName {
 		return nil, fmt.Errorf("sharedlog: name of a group: %q has %d bytes, want 1-%d", name, len(name), maxName)
 	}
@@ -147,10 +154,7 @@ func (l *Log) Group(name string, failed func(error)) (*Group, error) {
 	if err := l.unusable(); err != nil {
 		return nil, err
 	}
-	delete(l.callbacks, g)
-	if failed != nil {
-		l.callbacks[g] = failed
-	}
+	l.users[g] = user
 	return g, nil
 }
 
@@ -236,14 +240,16 @@ func (l *Log) fail(err error, left []*request) {
 	l.mu.Lock()
 	l.err = err
 	refused := l.unusable()
-	left, callbacks := append(left, l.pending...), l.callbacks
-	l.pending, l.callbacks = nil, map[*Group]func(error){}
+	left, users := append(left, l.pending...), l.users
+	l.pending, l.users = nil, map[*Group]User{}
 	l.mu.Unlock()
 	for _, r := range left {
 		r.done <- refused
 	}
-	for _, failed := range callbacks {
-		failed(err)
+	for _, u := range users {
+		if u.Failed != nil {
+			u.Failed(err)
+		}
 	}
 }
 

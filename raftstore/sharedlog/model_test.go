@@ -35,16 +35,10 @@ type modelRun struct {
 	log    *Log
 	models map[string]*model
 	terms  uint64 // makes each entry another one
-	stale  chan string
 }
 
 func (r *modelRun) open() error {
-	log, err := Open(Config{Dir: r.dir, SegmentBytes: minSegmentBytes, FS: r.fs, Stale: func(name string) {
-		select {
-		case r.stale <- name:
-		default:
-		}
-	}})
+	log, err := Open(Config{Dir: r.dir, SegmentBytes: minSegmentBytes, FS: r.fs})
 	r.log = log
 	return err
 }
@@ -135,7 +129,7 @@ func (r *modelRun) round() (unknown map[string]operation, err error) {
 		if r.rng.IntN(3) == 0 || name == "silent" && r.rng.IntN(20) > 0 {
 			continue
 		}
-		g, err := r.log.Group(name, nil)
+		g, err := r.log.Group(name, User{})
 		if errors.Is(err, ErrFailed) { // what a group before does has met the fault
 			break
 		}
@@ -168,7 +162,7 @@ func (r *modelRun) round() (unknown map[string]operation, err error) {
 // have been done; the models take over how many.
 func (r *modelRun) check(unknown map[string]operation) error {
 	for name, m := range r.models {
-		g, err := r.log.Group(name, nil)
+		g, err := r.log.Group(name, User{})
 		if err != nil {
 			return err
 		}
@@ -197,7 +191,7 @@ func (r *modelRun) run(rounds int) error {
 	}
 	for _, name := range []string{"a", "b", "c", "silent"} {
 		r.models[name] = &model{first: 1, values: map[string]string{}}
-		if _, err := r.log.Group(name, nil); err != nil {
+		if _, err := r.log.Group(name, User{}); err != nil {
 			return err
 		}
 	}
@@ -242,7 +236,7 @@ func (r *modelRun) run(rounds int) error {
 }
 
 func runModel(t *testing.T, seed uint64, rounds int, fs *memFS) error {
-	r := &modelRun{t: t, rng: rand.New(rand.NewPCG(seed, 0)), fs: fs, dir: t.TempDir(), models: map[string]*model{}, stale: make(chan string, 100)}
+	r := &modelRun{t: t, rng: rand.New(rand.NewPCG(seed, 0)), fs: fs, dir: t.TempDir(), models: map[string]*model{}}
 	defer func() {
 		if r.log != nil {
 			r.log.Close()

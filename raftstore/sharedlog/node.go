@@ -41,14 +41,14 @@ func (n *Node) open() (*Log, error) {
 }
 
 // Group is Log.Group of the log, once it is open.
-func (n *Node) Group(name string, failed func(error)) (*Group, error) {
+func (n *Node) Group(name string, user User) (*Group, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	log, err := n.open()
 	if err != nil {
 		return nil, err
 	}
-	return log.Group(name, failed)
+	return log.Group(name, user)
 }
 
 // Has is Log.Has of the log, once it is open.

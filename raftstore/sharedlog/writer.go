@@ -3,7 +3,6 @@ package sharedlog
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -27,21 +26,23 @@ type request struct {
 	done chan error
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan error, 1)} }}
-
-func newRequest(g *Group) *request {
-	r := requests.Get().(*request)
+func (l *Log) newRequest(g *Group) *request {
+	r, _ := l.requests.Get().(*request)
+	if r == nil {
+		r = &request{done: make(chan error, 1)}
+	}
 	r.group = g
-	r.frames, r.records, r.starts = r.frames[:0], r.records[:0], r.starts[:0]
 	return r
 }
 
-func (r *request) release() {
-	clear(r.records)
-	r.group = nil
-	if cap(r.frames) <= keptBuffer {
-		requests.Put(r)
+// release keeps a request that has no answer to come, to be used again.
+func (l *Log) release(r *request) {
+	if cap(r.frames) > keptBuffer {
+		return
 	}
+	clear(r.records)
+	r.group, r.frames, r.records, r.starts = nil, r.frames[:0], r.records[:0], r.starts[:0]
+	l.requests.Put(r)
 }
 
 func (r *request) add(rec record, start int) {
@@ -59,8 +60,8 @@ func (r *request) frame(i int) []byte {
 
 // do writes one record of a group.
 func (l *Log) do(rec *record, g *Group) error {
-	r := newRequest(g)
-	defer r.release()
+	r := l.newRequest(g)
+	defer l.release(r)
 	rec.group = g.number
 	r.frames = appendRecord(r.frames, rec)
 	r.add(*rec, 0)

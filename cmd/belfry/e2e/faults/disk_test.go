@@ -31,7 +31,7 @@ func TestDisk(t *testing.T) {
 		}
 		return
 	}
-	for _, kind := range []string{"wal", "boltdb"} {
+	for _, kind := range []string{"wal", "boltdb", "shared"} {
 		t.Run("full "+kind, func(t *testing.T) { testFullDisk(t, kind) })
 		t.Run("full at the first start "+kind, func(t *testing.T) { testFullAtFirstStart(t, kind) })
 	}

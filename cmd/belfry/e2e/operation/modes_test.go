@@ -40,7 +40,7 @@ func filesOfOthers(t *testing.T, dir string) (open []string, all int) {
 // server as in those that libraries make, and in what an older one left open.
 func TestDataAreOfOneUser(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"wal", "boltdb"} {
+	for _, kind := range []string{"wal", "boltdb", "shared"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			s := harness.StartFaults(t, "--raft-log="+kind)
