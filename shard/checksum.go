@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/belfry-im/belfry/shard/codec"
 	"github.com/belfry-im/belfry/shard/command"
 	"github.com/cespare/xxhash/v2"
@@ -47,6 +50,10 @@ func (s *State) applyChecksum(c *command.Checksum, _ *command.Result) {
 	s.headerFields(&x)
 	x.B = codec.AppendUint(x.B, uint64(s.hooks.limit))
 	x.B = codec.AppendUint(codec.AppendUint(x.B, s.hooks.removedUpTo), s.hooks.last)
+	for _, number := range slices.Sorted(maps.Keys(s.arriving)) {
+		command.Slot(&x, &number)
+		s.arriving[number].fields(&x) // which has the sum of its users
+	}
 	h.hash.Write(x.B)
 	to, done := s.sum(&h, c.From, int(c.MaxBytes))
 	s.out.Checksums = append(s.out.Checksums, Checksum{From: c.From, To: to, Done: done, Sum: h.hash.Sum64()})

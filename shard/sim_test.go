@@ -99,6 +99,9 @@ const moveSeeds = 20
 // of each other, replicas are made from snapshots meanwhile.
 func TestMovesSimulation(t *testing.T) {
 	first, seeds := uint64(1), uint64(moveSeeds)
+	if testing.Short() {
+		seeds = 5
+	}
 	if seed := envNumber(t, seedVariable, 0); seed != 0 {
 		first, seeds = uint64(seed), 1
 	}
