@@ -59,6 +59,7 @@ func wantEntries(t testing.TB, g *Group, from, to uint64, size int) {
 // TestTornWrites cuts the last write at every byte of its two frames. What was there
 // before it stays, what it wrote as a whole may stay, and the log goes on.
 func TestTornWrites(t *testing.T) {
+	dir := t.TempDir()
 	for _, recycled := range []bool{false, true} {
 		fs := newMemFS()
 		l := openOn(t, fs)
@@ -104,7 +105,7 @@ func TestTornWrites(t *testing.T) {
 				}
 				disk := diskOf(files)
 				for range 2 { // also what the first opening leaves
-					l, err := Open(Config{Dir: t.TempDir(), SegmentBytes: minSegmentBytes, FS: disk})
+					l, err := Open(Config{Dir: dir, SegmentBytes: minSegmentBytes, FS: disk})
 					if err != nil {
 						t.Fatalf("%s, recycled %t, cut at %d of %d: %v", name, recycled, cut-start, 2*frame, err)
 					}
@@ -123,11 +124,10 @@ func TestTornWrites(t *testing.T) {
 }
 
 // rotted opens a log of which one byte is another one, and returns the error.
-func rotted(t *testing.T, files map[string][]byte, name string, at int) error {
-	t.Helper()
+func rotted(dir string, files map[string][]byte, name string, at int) error {
 	disk := diskOf(files)
 	disk.names[name].data[at] ^= 0x10
-	l, err := Open(Config{Dir: t.TempDir(), SegmentBytes: minSegmentBytes, FS: disk})
+	l, err := Open(Config{Dir: dir, SegmentBytes: minSegmentBytes, FS: disk})
 	if err == nil {
 		l.Close()
 	}
@@ -136,6 +136,7 @@ func rotted(t *testing.T, files map[string][]byte, name string, at int) error {
 
 // TestRot changes every byte of a log that was acknowledged before the last write.
 func TestRot(t *testing.T) {
+	dir := t.TempDir()
 	fs := newMemFS()
 	l := openOn(t, fs)
 	a, b := group(t, l, "a"), group(t, l, "b")
@@ -158,7 +159,7 @@ func TestRot(t *testing.T) {
 	}
 	for name, end := range ends {
 		for at := range int(end) {
-			err := rotted(t, files, name, at)
+			err := rotted(dir, files, name, at)
 			bad, ok := errors.AsType[*CorruptError](err)
 			if !ok || !strings.HasSuffix(bad.Segment, name) {
 				t.Fatalf("%s with another byte at %d: Open = %v, want a CorruptError of it", name, at, err)

@@ -247,7 +247,7 @@ func runModel(t *testing.T, seed uint64, rounds int, fs *memFS) error {
 
 // TestModel compares groups that append, delete, vote, restart and crash with a model.
 func TestModel(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			if err := runModel(t, seed, 200, newMemFS()); err != nil {
