@@ -125,7 +125,7 @@ export async function startEngine(options: ClientOptions, opened: Opened, first 
       const ok = (await within(LOGIN_MS, stopped.signal, (signal) => one.request("login", { ...args, groups: named }, signal))) as {
         user: string; serverTime: number; limits: Limits;
       };
-      if (ok.user !== options.user) end(new BelfryError("unauthorized", `the token is of ${ok.user}, and the client of ${options.user}`));
+      if (ok.user !== options.user) end(new BelfryError("unauthorized", `the token is of ${ok.user}, not ${options.user}`));
       one.limit(ok.limits.maxFrame);
       if (stopped.signal.aborted) throw new BelfryError("closed");
       let kicked: string | undefined;
@@ -352,10 +352,10 @@ type Args<Op extends keyof Operations> = Operations[Op]["args"];
 type OK<Op extends keyof Operations> = Operations[Op]["ok"];
 
 const lists: Effect = (writer, _, { conversations }: OK<"getRecents">) =>
-  writer.commit((batch) => {
+  writer.commit(async (batch) => {
     for (const entry of conversations) {
       if (entry.last && !batch.covers(entry.conv, entry.last.seq)) newMessage(batch, entry.last, writer.unstored(entry.conv));
-      listed(batch, entry);
+      await listed(batch, entry);
     }
   });
 

@@ -94,7 +94,7 @@ export async function startLeading(seat: Seat): Promise<Leading> {
 
   const { store, claim, first, holds } = fence(seat.store, (why) => {
     if (why !== "closed") seat.lost(why === "lost");
-    else seat.quit("storage", "the store was closed, by a newer version of this page or a sign-out");
+    else seat.quit("storage", "a newer version of this page or a sign-out closed the store");
   });
   await claim().catch(() => {}); // where the store cannot be written to, the engine finds out
   const emptied = first() && (seat.store.life?.() ?? 0) > seat.life;

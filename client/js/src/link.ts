@@ -138,6 +138,8 @@ export interface StoredConversation extends WireConversation {
   readonly listed: boolean;
   /** deleteConversation took what is up to this seq out of the queue: it is not unread. */
   readonly dequeued?: number;
+  /** The highest seq of which is known that it was deleted. */
+  readonly deleted?: number;
   /** The seqs that rows of `messages` cover, ascending: [from, to, from, to, …], both included, not adjacent. */
   readonly covered: readonly number[];
   /** Seqs that limits took from the queue unread, in the same form; where they are not covered. */

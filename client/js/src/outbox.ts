@@ -161,7 +161,8 @@ export function newOutbox({ store, writer, user, now, changed, failed }: OutboxO
       await to("send", { conv, cid, body, ...options, ...retry }, ({ id, seq = 0, time }: { id: string; seq?: number; time: number }) =>
         writer.commit(async (batch) => {
           const message: Message = { id, conv, from: user, seq, time, cid, body, ...options };
-          if (!settle(batch, message) || !seq) return; // a live group stores nothing
+          settle(batch, message);
+          if (!seq) return; // a live group stores nothing
           if (!batch.covers(conv, seq)) newMessage(batch, message, writer.unstored(conv));
           batch.edit(conv, { markedUnread: false });
           if (conv.startsWith("g:")) await batch.readTo(conv, seq);

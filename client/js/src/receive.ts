@@ -12,6 +12,8 @@ import type { GapReason, Lost, Message, Pushes, Synced, WireConversation } from 
 const MAX_WAITING = 10_000;
 /** The most frames of messages that share a write. */
 const MAX_SHARED = 64;
+/** The most answers since a login whose effects come again behind its onSynced; the oldest are left out. */
+const MAX_AGAIN = 1000;
 /** The most messages that a handler gets at once. */
 const MAX_LIST = 100;
 
@@ -59,6 +61,8 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   let busy = false;
   let over = false; // nothing more is stored: what is left comes again with the next session
   let live = false; // onSynced was stored
+  // What answers changed since the login: onSynced says what was before, so this is done again.
+  const again: Effect[] = [];
   // Whether the server went on from the cursor. A sync that did not has a cursor in its last
   // frame only: so that one cursor is held back until a further frame or onSynced is there.
   let proven = o.since === undefined;
@@ -70,8 +74,10 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
   const drain = async () => {
     busy = true;
     for (let next = waiting.shift(); next; next = waiting.shift()) {
-      if (typeof next === "function") await next();
-      else if (!over) await handle(next);
+      if (typeof next === "function") {
+        if (!live && again.push(next) > MAX_AGAIN) again.shift();
+        await next();
+      } else if (!over) await handle(next);
     }
     busy = false; // with no pause after the last look, so that nothing is left behind
   };
@@ -169,14 +175,14 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
       const { cursor, ...rest } = args;
       const synced: Synced = { ...rest, ...merge(parts, rest) };
       parts = {};
-      await writer.commit((batch) => {
+      await writer.commit(async (batch) => {
         if (synced.reset) forget(batch, writer, brought, synced.resetGroups);
         batch.put("meta", ["cursor"], cursor);
         if (synced.conversations) batch.put("meta", ["listed"], true);
         const named = new Set<string>();
         for (const entry of [...(synced.conversations ?? []), ...(synced.users ?? []), ...synced.groups]) {
           named.add(entry.conv);
-          listed(batch, entry);
+          await listed(batch, entry);
         }
         for (const { conv, unread, markedUnread } of writer.entries.values()) {
           // All that is unread is named, but for groups that do not serve now.
@@ -187,6 +193,8 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
         if (!o.manualRead) for (const conv of named) if (conv.startsWith("u:")) batch.edit(conv, { unread: 0, readSeq: batch.entry(conv).newest });
       });
       proven = live = true;
+      // Of another epoch nothing is known but what is said now.
+      for (const change of again.splice(0)) if (!synced.reset) await change();
       held = undefined;
       brought.clear();
       if (over) return;
@@ -254,7 +262,7 @@ export function receiver(o: ReceiveOptions): (next: Push | Effect) => void {
     if (typeof next !== "function") {
       // What follows on a push that could not be stored must not be acknowledged.
       if (over) return;
-      if (waiting.length >= MAX_WAITING) return o.failed(new BelfryError("internal", "too many pushes wait to be stored"));
+      if (waiting.length >= MAX_WAITING) return o.failed(new BelfryError("internal", "too many pushes wait"));
     }
     waiting.push(next);
     if (!busy) void drain();
@@ -274,19 +282,22 @@ export function newMessage(batch: Batch, message: Message, unstored: boolean): v
   batch.edit(conv, { lastSeq: seq, time, listed: true, last: unstored ? undefined : message });
 }
 
-/** Takes over an entry of a list of conversations. */
-export function listed(batch: Batch, { last: _, ...entry }: WireConversation): void {
-  const had = batch.entry(entry.conv);
-  batch.edit(entry.conv, {
+/** Takes over an entry of a list of conversations, less what was deleted on this device: the server may not know of it. */
+export async function listed(batch: Batch, { last: _, ...entry }: WireConversation): Promise<void> {
+  const { conv, lastSeq } = entry;
+  const had = batch.entry(conv);
+  const { dequeued = 0, deleted = 0 } = had;
+  // A message of this very moment may be stored already, and the newest one deleted here.
+  const keep = had.lastSeq > lastSeq || batch.covers(conv, lastSeq);
+  batch.edit(conv, {
     unread: 0, peerReadSeq: 0, muted: false, pinned: false, markedUnread: false, counts: true,
     ...entry,
-    // A message of this very moment may be stored already.
-    ...(had.lastSeq > entry.lastSeq && { lastSeq: had.lastSeq, time: had.time }),
-    ...(had.lastSeq < entry.lastSeq && { last: undefined }),
-    listed: true,
-    newest: Math.max(had.newest, entry.lastSeq),
+    ...(keep ? { lastSeq: had.lastSeq, time: had.time } : { last: undefined }),
+    listed: had.listed || !dequeued || lastSeq > dequeued,
+    newest: Math.max(had.newest, lastSeq),
     top: true,
   });
+  if (Math.max(dequeued, deleted) > entry.readSeq) await batch.readTo(conv, 0);
 }
 
 function lose(batch: Batch, { conv, from, to }: Lost): void {

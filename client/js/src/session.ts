@@ -91,9 +91,9 @@ export function dial({ url, codec, WebSocket, trace, signal, onPush }: Dial): Pr
   };
   const write = (op: string, args: object, id?: number) => {
     const data = encoded(codec, id === undefined ? { op, args } : { id, op, args });
-    const bytes = typeof data === "string" ? utf8Length(data) : data.length;
-    if (bytes > maxFrame) throw new BelfryError("too_large", `${op}: a frame of ${bytes} bytes, the most are ${maxFrame}`);
-    if (socket.bufferedAmount > MAX_BUFFERED) throw new BelfryError("rate_limited", `${op}: too much waits to be written`, { retryAfterMs: 1000 });
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data).length : data.length;
+    if (bytes > maxFrame) throw new BelfryError("too_large", `${op}: ${bytes} bytes, the most are ${maxFrame}`);
+    if (socket.bufferedAmount > MAX_BUFFERED) throw new BelfryError("rate_limited", `${op}: too much waits`, { retryAfterMs: 1000 });
     trace.add("out", op, bytes);
     socket.send(data as string);
   };
@@ -155,7 +155,7 @@ export function dial({ url, codec, WebSocket, trace, signal, onPush }: Dial): Pr
   }, PING_MS);
 
   return new Promise((resolve, reject) => {
-    const late = setTimeout(() => close(4408, "the connection did not open in time"), CONNECT_MS);
+    const late = setTimeout(() => close(4408, "it did not open in time"), CONNECT_MS);
     const stop = () => close();
     signal.addEventListener("abort", stop);
     void ended.then(({ code, reason }) => {
@@ -183,13 +183,4 @@ function encoded(codec: Codec, frame: object): string | Uint8Array {
   } catch (cause) {
     throw new BelfryError("bad_request", `no frame: ${String(cause)}`, { cause });
   }
-}
-
-function utf8Length(text: string): number {
-  let bytes = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c > 0x7f) bytes += c > 0x7ff && (c < 0xd800 || c > 0xdfff) ? 2 : 1;
-  }
-  return bytes;
 }

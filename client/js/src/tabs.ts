@@ -273,7 +273,7 @@ export function shareTabs(o: TabsOptions): Engine {
         while (!end.signal.aborted) {
           await conduct(end.signal);
           if (failed || end.signal.aborted) continue;
-          const error = { code: "closed", message: "another client has opened the store; sharing it needs a secure context (https, localhost)" } as const;
+          const error = { code: "closed", message: "another client opened the store; sharing it needs a secure context" } as const;
           if (typeof document === "undefined") return quit(error.code, error.message);
           // It goes to the tab that somebody came to last.
           deliver({ status: { ...status, connection: "waiting", error } });

@@ -4,12 +4,12 @@
  * has at most some 11,000), so that a push needs no read.
  */
 import { asValue, isGap, isOver, newestTold, rows, tileOf, tiles, type Tile } from "./history.ts";
-import type { Notice, Settled, StoredConversation, StoredGap } from "./link.ts";
+import type { Notice, Settled, StoredConversation, StoredRow } from "./link.ts";
 import { add, has, missing, pairs, subtract, type Ranges } from "./ranges.ts";
 import { StoreError, type Change, type Key, type Store, type Table } from "./store.ts";
 import type { GapReason, Message, WirePage } from "./wire.ts";
 
-/** The most covered ranges of a conversation. Past that the oldest are forgotten, with their rows, and can be fetched again. */
+/** The most covered ranges of a conversation. Past that the oldest are forgotten, with their rows, and can be fetched again; but for deletions. */
 const MAX_RANGES = 1000;
 /** Rows per conversation that stay when the store has no more room, with the gaps of deletions. */
 const KEPT_WITHOUT_ROOM = 200;
@@ -122,6 +122,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     const changes: Change[] = [];
     const edited = new Map<string, StoredConversation>();
     const outbox = new Set<string>();
+    const came = new Set<string>(); // conversations of messages
     const settled: Settled[] = [];
     const then: (() => void)[] = [];
     const received = new Map<string, Received>();
@@ -134,9 +135,12 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     const put: Batch["put"] = (table, key, value) => void changes.push({ table, key, value: typeof value === "object" ? asValue(value) : value });
     const remove: Batch["remove"] = (table, from, to) => void changes.push({ table, remove: { from, to } });
     const removeRow = (conv: string, seq: number) => remove("messages", [conv, seq], [conv, seq + 1]);
-    const cover = (conv: string, from: number, to: number) => {
-      const { covered, lost, newest } = entry(conv);
-      edit(conv, { covered: add(covered, from, to), lost: subtract(lost, from, to), newest: Math.max(newest, to) });
+    const cover = (conv: string, from: number, to: number, gap?: GapReason) => {
+      const { covered, lost, newest, deleted = 0 } = entry(conv);
+      edit(conv, {
+        covered: add(covered, from, to), lost: subtract(lost, from, to), newest: Math.max(newest, to),
+        deleted: gap === "deleted" ? Math.max(deleted, to) : deleted,
+      });
     };
 
     const mortal = ({ conv, seq, time, ttl }: Message) => {
@@ -152,7 +156,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
       edit,
       known: (conv) => edited.has(conv) || entries.has(conv),
       forget(conv) {
-        edit(conv, { lastSeq: 0, readSeq: 0, dequeued: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
+        edit(conv, { lastSeq: 0, readSeq: 0, dequeued: 0, deleted: 0, unread: 0, covered: [], lost: [], newest: 0, top: false, last: undefined });
         received.set(conv, nothing);
       },
       outbox: (...convs) => convs.forEach((conv) => outbox.add(conv)),
@@ -180,11 +184,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
         mortal(message);
         cover(conv, seq, seq);
         edit(conv, { top: true });
-        const { covered } = entry(conv);
-        if (covered.length > 2 * MAX_RANGES) {
-          remove("messages", [conv, covered[0]!], [conv, covered[1]! + 1]);
-          edit(conv, { covered: covered.slice(2) });
-        }
+        came.add(conv);
       },
       async rewrite(conv, from, to, decide, told = false) {
         if (to < from || unstored(conv)) return;
@@ -197,7 +197,7 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
           if (gap) put("messages", [conv, b], { gap: a, to: b, reason: gap });
           else if (message && !had.has(message)) put("messages", [conv, b], message);
           if (message && !had.has(message)) mortal(message);
-          if (gap || message) cover(conv, a, b);
+          if (gap || message) cover(conv, a, b, gap);
         }
         const { lastSeq, unread = 0 } = entry(conv);
         if (unread > 0) {
@@ -228,16 +228,21 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
         remove("messages", [conv, 0], [conv, to + 1]);
         const [next] = await rows(store, conv, to + 1, Number.MAX_SAFE_INTEGER - 1, 1);
         const joined = next && isGap(next) && next.gap <= to + 1 ? next : undefined;
-        if (joined?.reason === reason) put("messages", [conv, joined.to], { ...joined, gap: 1 });
-        else {
-          put("messages", [conv, to], { gap: 1, to, reason });
-          if (joined) put("messages", [conv, joined.to], { ...joined, gap: to + 1 });
-        }
-        cover(conv, 1, to);
+        const same = joined?.reason === reason;
+        if (!same) put("messages", [conv, to], { gap: 1, to, reason });
+        if (joined) put("messages", [conv, joined.to], { ...joined, gap: same ? 1 : to + 1 });
+        cover(conv, 1, to, reason);
         if (entry(conv).lastSeq <= to) edit(conv, { lastSeq: 0, last: undefined });
       },
     };
     const write = async () => {
+      for (const conv of came) {
+        const { covered } = entry(conv);
+        if (covered.length <= Math.max(2 * MAX_RANGES, entries.get(conv)?.covered.length ?? 0)) continue;
+        const less = await below(store, conv, covered, covered.at(-2 * MAX_RANGES)!);
+        changes.push(...less.changes);
+        edit(conv, { covered: less.covered });
+      }
       for (const [conv, value] of edited) put("conversations", [conv], value);
       if (changes.length > 0) {
         await store.write(changes);
@@ -270,25 +275,12 @@ export async function newWriter({ store, user, withoutStorage, tell, now, expire
     });
   };
 
-  /**
-   * Forgets all but the newest rows of each conversation: they can be fetched again. What
-   * was deleted stays known, as this device may be the only one that knows it.
-   */
+  /** Forgets all but the newest rows of each conversation, which can be fetched again, and deletions. */
   const makeRoom = async () => {
     for (const [conv, entry] of entries) {
       const oldest = (await rows(store, conv, 0, Number.MAX_SAFE_INTEGER - 1, KEPT_WITHOUT_ROOM, true)).at(-1);
       if (!oldest) continue;
-      const below = isGap(oldest) ? oldest.gap : oldest.seq;
-      const changes: Change[] = [];
-      let covered = subtract(entry.covered, 0, below - 1);
-      let from = 0;
-      const remove = (to: number) => void changes.push({ table: "messages", remove: { from: [conv, from], to: [conv, to] } });
-      for (const gap of await deletions(store, conv, below)) {
-        remove(gap.to);
-        from = gap.to + 1;
-        covered = add(covered, gap.gap, gap.to);
-      }
-      remove(below);
+      const { changes, covered } = await below(store, conv, entry.covered, isGap(oldest) ? oldest.gap : oldest.seq);
       const fresh = { ...entry, covered };
       await store.write([...changes, { table: "conversations", key: [conv], value: asValue(fresh) }]);
       entries.set(conv, fresh);
@@ -373,30 +365,43 @@ export function fromPage(page: WirePage, hole: Tile): Tile[] {
     ...page.messages.map((message) => ({ from: message.seq, to: message.seq, message })),
     ...page.gaps.map((gap) => gapTile(gap, gap.reason)),
   ].sort((a, b) => a.from - b.from);
-  const out: Tile[] = [];
-  let at = hole.from;
-  for (const tile of known) {
-    const from = Math.max(tile.from, at);
-    const to = Math.min(tile.to, hole.to);
-    if (from > to) continue;
-    if (from > at) out.push({ from: at, to: from - 1 });
-    out.push({ ...tile, from, to });
-    at = to + 1;
-  }
-  if (at <= hole.to) out.push({ from: at, to: hole.to });
-  return out;
+  return filled(known.flatMap((tile) => split(tile, hole.from, hole.to).filter(({ from, to }) => from >= hole.from && to <= hole.to)), hole);
 }
 
-/** The gaps below a seq that deletions left, read in parts. */
-async function deletions(store: Store, conv: string, below: number): Promise<StoredGap[]> {
-  const out: StoredGap[] = [];
-  let from = 0;
-  for (let part = await rows(store, conv, from, below - 1, ROWS_AT_ONCE); part.length > 0; part = await rows(store, conv, from, below - 1, ROWS_AT_ONCE)) {
-    out.push(...part.filter(isGap).filter(({ reason }) => reason === "deleted"));
-    const last = part.at(-1)!;
-    from = (isGap(last) ? last.to : last.seq) + 1;
+/** Tiles, with the holes between them in `from`-`to`. */
+function filled(known: readonly Tile[], { from, to }: { from: number; to: number }): Tile[] {
+  const out: Tile[] = [];
+  let at = from;
+  for (const tile of known) {
+    if (tile.from > at) out.push({ from: at, to: Math.min(to, tile.from - 1) });
+    out.push(tile);
+    at = Math.max(at, tile.to + 1);
   }
-  return out;
+  if (at <= to) out.push({ from: at, to });
+  return out.filter((tile) => tile.from <= tile.to);
+}
+
+/**
+ * Forgets what is below a seq, where no gap begins before it and ends behind: returns the changes, and what is covered then.
+ * What was deleted stays known, as this device may be the only one that knows it.
+ */
+async function below(store: Store, conv: string, covered: Ranges, seq: number): Promise<{ changes: Change[]; covered: Ranges }> {
+  const changes: Change[] = [];
+  covered = subtract(covered, 0, seq - 1);
+  let from = 0;
+  const remove = (to: number) => void changes.push({ table: "messages", remove: { from: [conv, from], to: [conv, to] } });
+  let part: StoredRow[];
+  for (let at = 0; (part = await rows(store, conv, at, seq - 1, ROWS_AT_ONCE)).length > 0; ) {
+    for (const row of part) {
+      at = (isGap(row) ? row.to : row.seq) + 1;
+      if (!isGap(row) || row.reason !== "deleted") continue;
+      remove(row.to);
+      from = at;
+      covered = add(covered, row.gap, row.to);
+    }
+  }
+  remove(seq);
+  return { changes, covered };
 }
 
 /** Neighbouring seqs in clusters [from, to], so that few rows lie between those of one. */
@@ -417,15 +422,7 @@ async function span(store: Store, conv: string, from: number, to: number): Promi
   const known = [...entries, ...(next ? [next] : [])]
     .map((entry) => tileOf(entry.value as never, 0))
     .filter((tile) => tile.from <= to + 1 && (tile.gap || (tile.from >= from && tile.to <= to)));
-  const out: Tile[] = [];
-  let at = from;
-  for (const tile of known) {
-    if (tile.from > at) out.push({ from: at, to: Math.min(to, tile.from - 1) });
-    out.push(tile);
-    at = Math.max(at, tile.to + 1);
-  }
-  if (at <= to) out.push({ from: at, to });
-  return out.filter((tile) => tile.from <= tile.to);
+  return filled(known, { from, to });
 }
 
 /** A tile cut where `from`-`to` begins and ends. */

@@ -86,3 +86,22 @@ test("a send to a full store makes room first, and is refused only if there is n
   expect(server.requests("send")).toHaveLength(1);
   await end();
 });
+
+test("past 1,000 ranges of a conversation the oldest are forgotten, but for what was deleted on this device", async () => {
+  const { server, client, end } = await world();
+  await client.deleteMessages("u:bob", [3, 4, 50], { local: true });
+  const far = (i: number) => ({ id: `far${i}`, conv: "u:bob", from: "bob", seq: 1000 + 2 * i, time: 1, cid: `far${i}`, body: i });
+  await Promise.all([client.importMessages(Array.from({ length: 1002 }, (_, i) => far(i))), settle()]);
+  expect((await client.localMessages("u:bob", { range: [1, 1005] })).gaps).toEqual([
+    { from: 1, to: 2, reason: "unknown" },
+    { from: 3, to: 4, reason: "deleted" },
+    { from: 5, to: 49, reason: "unknown" },
+    { from: 50, to: 50, reason: "deleted" },
+    { from: 51, to: 1003, reason: "unknown" },
+    { from: 1005, to: 1005, reason: "unknown" },
+  ]);
+  server.clear();
+  const [page] = await Promise.all([client.getMessages("u:bob", { range: [1, 6], limit: 100 }), settle()]);
+  expect(page.messages.map(({ seq }) => seq)).toEqual([1, 2, 5, 6]);
+  await end();
+});
