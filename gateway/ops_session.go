@@ -45,7 +45,9 @@ func (s *session) endRefused(r request, user command.UserID, err error) error {
 		return err
 	}
 	s.gateway.sick.loginRefused(user, refused.message)
-	s.gateway.refusedLogins.Log(s.gateway.log, slog.LevelInfo, "a login is refused", "user", user, "reason", refused.message, "address", s.address)
+	if user != "" { // others are strangers, who write nothing into the log
+		s.gateway.refusedLogins.Log(s.gateway.log, slog.LevelInfo, "a login is refused", "user", user, "reason", refused.message, "address", s.address)
+	}
 	s.refuse(r, err)
 	s.end(why)
 	return nil
