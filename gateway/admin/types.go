@@ -19,21 +19,31 @@ import (
 // A userName names an account.
 type userName string
 
-func (userName) Schema(huma.Registry) *huma.Schema {
-	return nameSchema("user", protocol.UserPattern, protocol.UserForm)
+func (userName) Schema(r huma.Registry) *huma.Schema {
+	return nameSchema(r, "UserName", "user", protocol.UserPattern, protocol.UserForm)
 }
 
 // A groupName names a group.
 type groupName string
 
-func (groupName) Schema(huma.Registry) *huma.Schema {
-	return nameSchema("group", protocol.GroupPattern, protocol.GroupForm)
+func (groupName) Schema(r huma.Registry) *huma.Schema {
+	return nameSchema(r, "GroupName", "group", protocol.GroupPattern, protocol.GroupForm)
 }
 
-func nameSchema(what, pattern, form string) *huma.Schema {
-	return &huma.Schema{
+func nameSchema(r huma.Registry, name, what, pattern, form string) *huma.Schema {
+	return shared(r, name, &huma.Schema{
 		Type: huma.TypeString, Pattern: pattern, PatternDescription: form, Description: "a " + what + ", " + form,
+	})
+}
+
+// shared returns a reference to a schema, which it registers under that name. A pattern is
+// compiled for each schema that has it, into some 50 KiB.
+func shared(r huma.Registry, name string, s *huma.Schema) *huma.Schema {
+	if _, ok := r.Map()[name]; !ok {
+		s.PrecomputeMessages()
+		r.Map()[name] = s
 	}
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
 // Words of the tables in package enum.
@@ -82,12 +92,12 @@ func isMilliseconds(field string, t *int64) error {
 // A convName names a conversation, as a user sees it.
 type convName string
 
-func (convName) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{
+func (convName) Schema(r huma.Registry) *huma.Schema {
+	return shared(r, "ConvName", &huma.Schema{
 		Type: huma.TypeString, Pattern: protocol.ConvPattern,
 		PatternDescription: "u:<user> or g:<group>",
 		Description:        "u:<user> or g:<group>",
-	}
+	})
 }
 
 // parse returns the conversation that c names. Its error names the field.
