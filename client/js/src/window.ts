@@ -36,6 +36,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
   let entry: StoredConversation | undefined;
   let stored: readonly Row[] = []; // the rows but for pending and passing ones
   let pending: readonly Row[] | undefined; // at most `most`; undefined: to be read
+  let waits = 0; // counts the changes of what waits: what was read before one is not kept
   let passing: Passing[] = []; // at most `size`
   let own: Store | undefined; // takes the place of the store, where that keeps nothing of the conversation
   let trailing = false; // the newest are not held
@@ -77,7 +78,9 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     try {
       if (!live) pending = undefined;
       // In this order, what is stored meanwhile is seen twice rather than not at all.
-      const waiting = (pending ??= await readPending(await base.store));
+      const before = waits;
+      const waiting = pending ?? (await readPending(await base.store));
+      if (before === waits) pending = waiting;
       entry = await conversation(await base.store, conv);
       if (own && entry) await own.write([{ table: "conversations", key: [conv], value: asValue({ ...entry, lost: [] }) }]);
       if (lo > newest()) lo = newest() + 1;
@@ -252,7 +255,10 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
 
   function hear({ changed, status, event }: Notice): void {
     const outbox = changed?.all || changed?.outbox?.includes(conv);
-    if (outbox) pending = undefined;
+    if (outbox) {
+      waits++;
+      pending = undefined;
+    }
     if (changed?.all) {
       // Another epoch, or another tab that leads: what is not in the store may be of before.
       asked = false;

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { BelfryError, type MessageWindow, type Page, type Row, type WindowState } from "../src/api.ts";
 import { spanOf } from "../src/rows.ts";
+import type { Store } from "../src/store.ts";
 import { messageWindow } from "../src/window.ts";
 import { conv, model, user, type Model } from "./window-model.ts";
 
@@ -210,6 +211,25 @@ describe("a window", () => {
     await m.commit();
     expect(shown(await quiet(w))).toEqual([113, 114, 115, 116, 117, 118, 119, 120].slice(-2 * size));
     expect(told()).toBe(atEnd + 1);
+  });
+
+  test("reads what waits once more if that changes while it is read", async () => {
+    const { m, w } = await open(2);
+    const store: { list: Store["list"] } = await m.store;
+    const list = store.list.bind(store);
+    let go: (() => void) | undefined;
+    store.list = async (table, range) => {
+      const found = await list(table, range);
+      if (table === "outbox" && !go) await new Promise<void>((resolve) => (go = resolve));
+      return found;
+    };
+    for (const cid of ["one", "two"]) {
+      m.waiting.push({ cid, refused: false });
+      await m.commit({ changed: { outbox: [conv] } });
+      await vi.waitUntil(() => go);
+    }
+    go!();
+    expect((await quiet(w)).rows.flatMap((row) => (row.kind === "pending" ? [row.cid] : []))).toEqual(["one", "two"]);
   });
 
   test("keeps the key of a pending row as it becomes a message", async () => {
