@@ -12,7 +12,7 @@
  * answer in between, and a page that is about to be frozen closes its connection.
  */
 
-import { deleteDB, type IDBPDatabase, type IDBPTransaction, openDB, unwrap } from "idb";
+import { deleteDB, type IDBPDatabase, type IDBPTransaction, openDB } from "idb";
 
 import { memoryStore } from "./memory.ts";
 import {
@@ -359,13 +359,7 @@ function mayFreeze(): boolean {
 
 function change(change: Change): Request {
   const { table } = change;
-  // Thousands of these come at once, and nobody needs to hear of each.
-  if (!("remove" in change)) {
-    return (tx) => {
-      unwrap(tx.objectStore(table)).put(compact(change.value), idbKey(table, change.key));
-      return Promise.resolve();
-    };
-  }
+  if (!("remove" in change)) return (tx) => tx.objectStore(table).put(compact(change.value), idbKey(table, change.key));
   const keys = keyRange(table, change.remove);
   return async (tx) => keys && tx.objectStore(table).delete(keys);
 }
