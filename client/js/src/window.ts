@@ -219,7 +219,7 @@ export function messageWindow(base: Base, conv: string, options: { size?: number
     const holes = stored.filter(isHole);
     const [from, to] = trailing ? [top() + 1, newest()] : spanOf(near === "newer" ? holes.at(-1) : holes[0]);
     const what = trailing ? "newer" : "hole";
-    const hole = `${from}-${to}`;
+    const hole = `${what}${from}-${to}`; // the newest page may not reach down to it
     if (hole !== mended) mended = "";
     if ((trailing || to) && hole !== mended && !stuck.has(what)) {
       mending = true;

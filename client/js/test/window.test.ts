@@ -213,6 +213,22 @@ describe("a window", () => {
     expect(told()).toBe(atEnd + 1);
   });
 
+  test("fetches what the newest page does not reach down to, once more came meanwhile", async () => {
+    const { m, w } = await open(6);
+    let go!: () => void;
+    const gate = new Promise<void>((resolve) => (go = resolve));
+    const fill = m.fill;
+    m.fill = async (of, page) => gate.then(() => fill(of, page));
+    add(m, 1, "bob", false);
+    await m.commit();
+    await quiet(w);
+    add(m, size, "bob", true);
+    await m.commit();
+    await quiet(w);
+    go();
+    expect((await quiet(w)).rows.filter((row) => row.kind === "gap")).toEqual([]);
+  });
+
   test("reads what waits once more if that changes while it is read", async () => {
     const { m, w } = await open(2);
     const store: { list: Store["list"] } = await m.store;
