@@ -194,9 +194,12 @@ func (d *device) resynced(before int) {
 // crash kills the process.
 func (d *device) crash() {
 	d.driver.Kill()
-	d.events = append(d.events, d.driver.Events()...)
+	d.events = append(append(d.events, d.driver.Events()...), Obj{"on": crashed})
 	d.driver = nil
 }
+
+// crashed is among a device's events where its process was killed.
+const crashed = "crashed"
 
 // quit ends the SDK and the process in order.
 func (d *device) quit() {
@@ -313,12 +316,28 @@ func (d *device) awaitFrame(what string, n int, match func(*Frame) bool) {
 	d.r.must(d.proxy.Await(ctx, func() bool { return len(d.proxy.Frames(0, match)) >= n }), d.name+": "+what)
 }
 
-// messages are all that were handed over as new, in order.
+// messages are those handed over. The call of a handler that was running when its process
+// was killed may come again, as the first one of the next process: nobody can tell from
+// outside whether it had ended. It is counted once.
 func (d *device) messages() (list []Obj) {
-	for _, e := range d.on("messages") {
-		list = append(list, objects(e["messages"])...)
+	var last, running []Obj
+	for _, e := range d.all() {
+		switch e["on"] {
+		case crashed:
+			last, running = nil, last
+		case "messages":
+			of := objects(e["messages"])
+			if !sameMessages(of, running) {
+				list = append(list, of...)
+			}
+			last, running = of, nil
+		}
 	}
 	return list
+}
+
+func sameMessages(a, b []Obj) bool {
+	return slices.EqualFunc(a, b, func(a, b Obj) bool { return a["id"] == b["id"] })
 }
 
 // cids are those of messages handed over, from a user unless that is empty.
