@@ -18,21 +18,21 @@ func TestDriver(t *testing.T) {
 	if *driver == "" {
 		return
 	}
-	playAll(t, strings.Fields(*driver))
+	playAll(t, sdk{command: strings.Fields(*driver), retells: true})
 }
 
 // TestGo runs the suite with the Go SDK.
 func TestGo(t *testing.T) {
 	t.Parallel()
-	playAll(t, []string{goDriver(t)})
+	playAll(t, sdk{command: []string{goDriver(t)}})
 }
 
-func playAll(t *testing.T, command []string) {
+func playAll(t *testing.T, of sdk) {
 	shared := harness.Start(t)
 	for _, sc := range scenarios {
 		t.Run(strings.ReplaceAll(sc.name, ",", ""), func(t *testing.T) {
 			t.Parallel()
-			if err := play(t, shared, command, sc); err != nil {
+			if err := play(t, shared, of, sc); err != nil {
 				t.Error(err)
 			}
 		})
@@ -59,7 +59,7 @@ func TestFaultySDKsAreFound(t *testing.T) {
 				if !strings.HasPrefix(sc.name, want.scenario) {
 					continue
 				}
-				if err := play(t, shared, []string{binary, "-fault", fault}, sc); err == nil || !strings.Contains(err.Error(), want.says) {
+				if err := play(t, shared, sdk{command: []string{binary, "-fault", fault}}, sc); err == nil || !strings.Contains(err.Error(), want.says) {
 					t.Errorf("%s: %v, want that %s", sc.name, err, want.says)
 				}
 				return

@@ -24,10 +24,16 @@ func TestMain(m *testing.M) { harness.Main(m) }
 type run struct {
 	t       *testing.T
 	s       *harness.Server
-	command []string
+	sdk     sdk
 	prefix  string // of all users of this scenario, so that scenarios share a server
 	folder  string
 	devices []*device
+}
+
+// An sdk is what is tried.
+type sdk struct {
+	command []string
+	retells bool // it tells the handler of messages again what ran when it was killed; others have a handler of its own for that
 }
 
 type failure struct{ error }
@@ -60,13 +66,13 @@ type scenario struct {
 }
 
 // play runs one scenario and returns what the SDK did wrong.
-func play(t *testing.T, shared *harness.Server, command []string, sc scenario) (err error) {
+func play(t *testing.T, shared *harness.Server, of sdk, sc scenario) (err error) {
 	t.Helper()
 	s := shared
 	if sc.flags != nil {
 		s = harness.Start(t, sc.flags...)
 	}
-	r := &run{t: t, s: s, command: command, prefix: prefix(t.Name()), folder: t.TempDir()}
+	r := &run{t: t, s: s, sdk: of, prefix: prefix(t.Name()), folder: t.TempDir()}
 	defer func() {
 		if p := recover(); p != nil {
 			f, ok := p.(failure)
@@ -167,7 +173,7 @@ func (r *run) device(user, name string, options Obj) *device {
 // open starts the driver and the SDK in it.
 func (d *device) open() *device {
 	if d.driver == nil {
-		driver, err := StartDriver(d.r.command, func(cmd *exec.Cmd) {
+		driver, err := StartDriver(d.r.sdk.command, func(cmd *exec.Cmd) {
 			cmd.Stderr = d.log
 			harness.DieWithTests(cmd)
 		}, func(reason string) (string, error) { return d.token(reason) })
@@ -327,7 +333,7 @@ func (d *device) messages() (list []Obj) {
 			last, running = nil, last
 		case "messages":
 			of := objects(e["messages"])
-			if !sameMessages(of, running) {
+			if !d.r.sdk.retells || !sameMessages(of, running) {
 				list = append(list, of...)
 			}
 			last, running = of, nil

@@ -22,5 +22,5 @@ func TestTypeScript(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("esbuild: %v\n%s", err, out)
 	}
-	playAll(t, []string{"node", "--enable-source-maps", bundle})
+	playAll(t, sdk{command: []string{"node", "--enable-source-maps", bundle}, retells: true})
 }
